@@ -1,0 +1,10 @@
+//! The rules of the doorkeeper, as pure functions: no input or output, no clock, no randomness.
+//!
+//! Whatever changes with time or place is an argument. `ostiary-proxy` owns every effect and
+//! `ostiary-py` is the only crate that knows Python.
+
+#![forbid(unsafe_code)]
+
+pub mod deny;
+pub mod json;
+pub mod mcp;

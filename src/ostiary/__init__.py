@@ -1,0 +1,1 @@
+"""Ostiary: the doorkeeper between AI agents and an organisation's tools."""
