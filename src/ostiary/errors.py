@@ -1,7 +1,9 @@
 """What can go wrong, as one tree, and how a fault in a file is told.
 
     OstiaryError            anything that Ostiary raises on purpose
-    └── ConfigError         the configuration or a policy file cannot be used; lists every `Problem`
+    ├── ConfigError         the configuration or a policy file cannot be used; lists every `Problem`
+    └── OperationError      something cannot be done now, and `hint` says what would help
+        └── …               StoreError, TokenRefusedError, AuditError, AdminError: in the modules that raise them
 
 Modules add their own leaves under `OstiaryError`, so that a command can catch the whole tree in one place.
 """
@@ -57,3 +59,12 @@ class ConfigError(OstiaryError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = in_order(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class OperationError(OstiaryError):
+    """Something cannot be done as things are. `hint` is one sentence on what would help, and may be empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{message} ({hint})" if hint else message)
