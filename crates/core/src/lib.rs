@@ -6,5 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod deny;
+pub mod facts;
+mod fields;
 pub mod json;
 pub mod mcp;
+pub mod policy;
+pub mod snapshot;
