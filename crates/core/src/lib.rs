@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod deny;
+pub mod head;
 pub mod json;
 pub mod mcp;
