@@ -10,7 +10,7 @@ Modules add their own leaves under `OstiaryError`, so that a command can catch t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Problem:
     `file` is the name relative to the folder of the configuration file. `line` and `column` count from 1, in
     characters; both are 0 where the fault has no place (a file that is not there). `key` is the dotted path of the
     value, as in `servers.notes.url` or `policy[2].allow`. `hint` says what to write instead, and may be empty.
+    `secret` says that the place may hold a secret, so that its text must not be shown.
     """
 
     file: str
@@ -36,6 +37,7 @@ class Problem:
     key: str
     message: str
     hint: str = ""
+    secret: bool = False
 
     def __str__(self) -> str:
         where = self.file if self.line == 0 else f"{self.file}:{self.line}:{self.column}"
@@ -45,7 +47,14 @@ class Problem:
 
     def as_json(self) -> dict[str, str | int]:
         """Return the problem as `check --json` prints it."""
-        return asdict(self)
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "key": self.key,
+            "message": self.message,
+            "hint": self.hint,
+        }
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

@@ -260,7 +260,7 @@ class _Reader:
         if isinstance(event, MappingStartEvent):
             node = self.mapping(event, key, depth)
         elif isinstance(event, SequenceStartEvent):
-            node = self.list(event, key, depth)
+            node = self.sequence(event, key, depth)
         else:
             node = self.scalar(event, key)
         if node.nodes > MAX_NODES:
@@ -309,7 +309,7 @@ class _Reader:
         self.refuse_surrogates(event, key)
         return "".join("\ufffd" if _is_surrogate(c) else c for c in event.value)
 
-    def list(self, start: Any, key: str, depth: int) -> Node:
+    def sequence(self, start: Any, key: str, depth: int) -> Node:
         self.refuse_tag(start, key)
         items: list[Node] = []
         nodes = 1
