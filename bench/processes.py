@@ -107,7 +107,7 @@ def wait_until(
     while not ready():
         if process.poll() is not None or time.monotonic() > end:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise RuntimeError(f"`{' '.join(map(str, process.args))}` is not ready:\n{tail}")
+            raise RuntimeError(f"{process.args!r} is not ready:\n{tail}")
         time.sleep(0.05)
 
 
