@@ -78,10 +78,10 @@ WRONG = {
     "only a comment": "# nothing here\n",
     "no yaml": "gateway: {listen: [",
     "a word": "hello\n",
-    "an unknown key": "{text}gatewway: {{}}\n",
+    "an unknown key": "{text}gatewway: {}\n",
     "a duplicate key": "{text}policy: []\n",
-    "a rule that speaks of nobody": '{text}  - {{"name": "open", "allow": {{"and": [{{"tool": "notes/add"}}]}}}}\n',
-    "a reference to nobody": '{text}  - {{"name": "x", "allow": {{"and": [{{"agent": "nobody"}}]}}}}\n',
+    "a rule that speaks of nobody": '{text}  - {"name": "open", "allow": {"and": [{"tool": "notes/add"}]}}\n',
+    "a reference to nobody": '{text}  - {"name": "x", "allow": {"and": [{"agent": "nobody"}]}}\n',
     "a wrong type": "{half}: 7\n",
     "not utf-8": "{text}# \udcff\n",
 }
@@ -93,7 +93,7 @@ def test_a_wrong_file_changes_nothing_and_says_so(scene: Scene, case: str) -> No
     assert scene.allows("a")
     digest = scene.gateway.records()[-1]["snapshot"]
     text = as_yaml({**scene.gateway.config, "policy": POLICIES["b"]})
-    wrong = WRONG[case].format(text=text, half=text[: len(text) // 2])
+    wrong = WRONG[case].replace("{text}", text).replace("{half}", text[: len(text) // 2])
     before = len(scene.gateway.log())
     scene.gateway.file.write_bytes(wrong.encode(errors="surrogateescape"))
     wait_until(lambda: "ostiary.yaml" in scene.gateway.log()[before:], what="a word about the wrong file")
