@@ -59,7 +59,7 @@ CLAIMS = ["team", "levels", "https://x.test/roles", "nested/a", "nested/a/b", "g
 HUMANS = ["human:corp:alice", "human:corp:bob", "human:other:alice"]
 AGENTS = ["agent:local:bot", "agent:local:wide", "agent:local:old", "agent:local:stranger"]
 SERVICES = ["service:local:batch", "service:corp:etl"]
-PEOPLE = ["alice", "bob"]
+PEOPLE = ["alice", "bob", "human:corp:alice"]
 TOOLS = ["echo", "read_file", "add", "delete_file", "unlisted", "create/issue"]
 CLASSES = ["read", "query", "update", "admin"]
 METHODS = ["initialize", "notifications/initialized", "ping", "server/discover", "tools/list", "session/delete"]
@@ -244,7 +244,7 @@ class Generator:
         if op == "matches":
             return {"op": op, "value": self.random.choice(PATTERNS)}
         word = self.random.choice(closed or TEXTS)
-        start = self.random.randint(0, len(word))
+        start = self.random.randint(1, len(word)) if word else 0
         return {
             "op": op,
             "value": {"starts_with": word[:start], "ends_with": word[start:]}.get(op, word[start : start + 3]),
@@ -283,6 +283,8 @@ class Generator:
         if self.chance(0.4):
             words = self.some(SCOPES, 0, 3)
             facts["token"] = {"scope": " ".join(words) if self.chance(0.5) else words} if self.chance(0.9) else {}
+            if self.chance(0.05):
+                facts["token"]["scope"] = self.random.choice([Number("5"), ["mcp:read", Number("1")], {}])
         return facts
 
     def call(self, facts: Json) -> None:
