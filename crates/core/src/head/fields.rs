@@ -163,7 +163,7 @@ fn is_length(text: &str) -> bool {
 }
 
 fn repeated(name: &str) -> Refusal {
-    with_mcp_code(name, Refusal::new(Reason::Header, format!("`{name}` must not occur more than once.")))
+    refused(name, format!("`{name}` must not occur more than once."))
 }
 
 /// The value without surrounding white space, if it is visible ASCII with inner spaces and tabs (RFC 9110 section 5.5).
@@ -172,11 +172,14 @@ fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Refusal> {
         .ok()
         .map(trim)
         .filter(|text| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
-        .ok_or_else(|| {
-            with_mcp_code(name, Refusal::new(Reason::Header, format!("`{name}` holds invisible characters.")))
-        })
+        .ok_or_else(|| refused(name, format!("`{name}` holds invisible characters.")))
 }
 
-fn with_mcp_code(name: &str, refusal: Refusal) -> Refusal {
-    if name.starts_with(MCP_PREFIX) { refusal.with_code(400, HEADER_MISMATCH) } else { refusal }
+/// The refusal of a field: HTTP's own, or for one of MCP's fields the code that MCP gives it.
+fn refused(name: &str, message: String) -> Refusal {
+    if name.starts_with(MCP_PREFIX) {
+        Refusal::new(Reason::Malformed, message).with_code(400, HEADER_MISMATCH)
+    } else {
+        Refusal::new(Reason::Header, message)
+    }
 }

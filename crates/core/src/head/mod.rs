@@ -134,8 +134,11 @@ impl fmt::Debug for Head {
 }
 
 fn mismatch(name: &str) -> Refusal {
-    Refusal::new(Reason::Header, format!("`{name}` must be one value of visible characters, or encoded as MCP says."))
-        .with_code(400, HEADER_MISMATCH)
+    Refusal::new(
+        Reason::Malformed,
+        format!("`{name}` must be one value of visible characters, or encoded as MCP says."),
+    )
+    .with_code(400, HEADER_MISMATCH)
 }
 
 /// The token of `Bearer` credentials: a case-insensitive scheme (RFC 9110 section 11.1) and one b64token.
