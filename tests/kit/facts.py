@@ -176,11 +176,12 @@ def fact(facts: Json, criterion: str, path: str, agents: Json, servers: Json, ke
     if criterion == "owner":
         given = facts.get("agent", subject).get("owner", agents.get(acting, {}).get("owner", MISSING))
         return MISSING if acting is None else keys.get(given, given)
+    groups = human.get("groups", MISSING)
     values = {
         "user": human.get("id", MISSING),
         "email": human.get("email", MISSING),
         "domain": human["email"].rpartition("@")[2] if "@" in human.get("email", "") else MISSING,
-        "groups": obtained(human.get("groups", MISSING)),
+        "groups": groups if groups is MISSING or isinstance(groups, list) else ERROR,
         "service": subject["id"] if subject["type"] == "service" else MISSING,
         "agent": MISSING if acting is None else acting,
         "actor_type": subject["type"] if acting is None else "agent",

@@ -90,7 +90,7 @@ class Oracle:
 
     def met(self, rule: Json, facts: Json) -> Maybe:
         branches: list[Maybe] = []
-        for branch in rule["any"]:
+        for branch in [branch for branch in rule["any"] if branch["of"]]:
             negative = branch["op"] in ("not", "nor")
             answers = [self.leaf(rule["effect"] == "allow", negative, leaf, facts) for leaf in branch["of"]]
             branches.append(some_of(answers) if branch["op"] in ("or", "nor") else all_of(answers))

@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from ostiary import config as configuration
-from ostiary._core import Snapshot, SnapshotError
-from ostiary.compile import compile as compile_snapshot
-from ostiary.errors import ConfigError, OstiaryError
+from ostiary.cli.output import ConfigOption, JsonOption, out, print_json, tell_error, tell_problems
+from ostiary.config import DEFAULT_FILE, load
+from ostiary.errors import ConfigError, OperationError, OstiaryError
 from ostiary.policy import explanation
-from ostiary.recall import Past, recall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from ostiary._core import Snapshot
+    from ostiary.recall import Past
 
 TYPES = ("human", "service", "agent")
 WRONG_USE = 2
@@ -75,79 +77,84 @@ class Request:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command()(explain)
+    app.command("explain")(explain)
 
 
 def explain(
     decision: Annotated[str | None, typer.Argument(help="The id of a decision in the record.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="A policy file, or any part of an ostiary.yaml.")] = None,
-    facts: Annotated[str | None, typer.Option(help="A file with facts as JSON; - reads them from stdin.")] = None,
-    principal: Annotated[str | None, typer.Option(help="Who: TYPE:ISSUER:SUBJECT.")] = None,
-    agent: Annotated[str | None, typer.Option(help="The agent that acts for them: its id or its key.")] = None,
+    *,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A policy file, or any part of an ostiary.yaml.")
+    ] = None,
+    facts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with facts as JSON; - reads them from standard input.")
+    ] = None,
+    principal: Annotated[str | None, typer.Option(metavar="TYPE:ISSUER:SUBJECT", help="Who calls.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="ID", help="The agent that acts: its id or its key.")] = None,
     server: Annotated[str | None, typer.Option(help="The server that is called.")] = None,
     tool: Annotated[str | None, typer.Option(help="The tool that is called.")] = None,
-    args: Annotated[str, typer.Option(help="Its arguments as JSON.")] = "{}",
-    groups: Annotated[str | None, typer.Option(help="Groups of the principal, joined by commas.")] = None,
+    args: Annotated[str | None, typer.Option(metavar="JSON", help="The arguments of the call; {} if left out.")] = None,
+    groups: Annotated[str | None, typer.Option(metavar="A,B", help="Groups of the principal.")] = None,
     email: Annotated[str | None, typer.Option(help="E-mail address of the principal.")] = None,
-    time: Annotated[str | None, typer.Option(help="When, as RFC 3339; now if left out.")] = None,
-    config: Annotated[Path, typer.Option(help="The configuration file.")] = Path(configuration.DEFAULT_FILE),
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    time: Annotated[str | None, typer.Option(metavar="RFC3339", help="When; now if left out.")] = None,
+    config: ConfigOption = Path(DEFAULT_FILE),
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether something is allowed, which rule decides, and what would change it.
 
+    Give the id of a DECISION; or --policy and --facts; or --principal, --server and --tool.
     Exit code 0: allowed, 1: denied, 2: wrong use.
     """
-    try:
-        if decision is not None:
-            _refuse_others("a decision", policy=policy, facts=facts, principal=principal, server=server, tool=tool)
-            past = recall(decision, config)
-            _print_past(past, json_output=json_output)
-            _leave(past.then)
-        elif policy is not None or facts is not None:
-            _refuse_others("--policy and --facts", principal=principal, agent=agent, server=server, tool=tool)
-            if policy is None or facts is None:
-                raise typer.BadParameter("--policy and --facts go together")
-            given = _read_facts(facts)
-            answer = _decide(_compile(policy, partial=True, assumed=_ids(given)), given)
-        else:
-            if principal is None or server is None or tool is None:
-                raise typer.BadParameter(
-                    "give a DECISION, or --policy and --facts, or --principal, --server and --tool"
-                )
-            request = Request(
-                principal=principal,
-                agent=agent,
-                server=server,
-                tool=tool,
-                args=args,
-                groups=groups,
-                email=email,
-                time=time,
-            )
-            given = request.facts()
-            answer = _decide(_compile(config, partial=False), given)
-    except ConfigError as error:
-        _fail("the file cannot be used:", *(str(problem) for problem in error.problems))
-    except OstiaryError as error:
-        _fail(str(error))
-    _print(answer, given, json_output=json_output)
+    described = {"principal": principal, "server": server, "tool": tool, "agent": agent, "args": args}
+    described |= {"groups": groups, "email": email, "time": time}
+    if decision is not None:
+        _refuse("a decision", {"policy": policy, "facts": facts, **described})
+        past = _recall(decision, config)
+        _tell_past(past, as_json=as_json)
+        _leave(past.then)
+    if policy is not None or facts is not None:
+        _refuse("--policy and --facts", described)
+        if policy is None or facts is None:
+            raise typer.BadParameter("--policy and --facts go together")
+        given = _read_facts(facts)
+        answer = _decide(_compile(policy, partial=True, assumed=_ids(given)), given)
+    else:
+        if principal is None or server is None or tool is None:
+            raise typer.BadParameter("give a DECISION, or --policy and --facts, or --principal, --server and --tool")
+        request = Request(
+            principal=principal,
+            agent=agent,
+            server=server,
+            tool=tool,
+            args="{}" if args is None else args,
+            groups=groups,
+            email=email,
+            time=time,
+        )
+        answer = _decide(_compile(config, partial=False), request.facts())
+    if as_json:
+        print_json(answer)
+    else:
+        _tell(out(), answer)
     _leave(answer)
 
 
-def _refuse_others(form: str, **others: object) -> None:
+def _refuse(form: str, others: Mapping[str, object]) -> None:
     wrong = [f"--{name}" for name, value in others.items() if value is not None]
     if wrong:
         raise typer.BadParameter(f"{' and '.join(wrong)} cannot be given with {form}")
 
 
-def _fail(*lines: str) -> NoReturn:
-    for line in lines:
-        typer.echo(line, err=True)
-    raise typer.Exit(WRONG_USE)
-
-
 def _leave(answer: Mapping[str, Any]) -> NoReturn:
     raise typer.Exit(0 if answer["decision"] == "allow" else 1)
+
+
+def _fail(error: OstiaryError, file: Path) -> NoReturn:
+    if isinstance(error, ConfigError):
+        tell_problems(error, file.parent)
+    else:
+        tell_error(error)
+    raise typer.Exit(WRONG_USE)
 
 
 def _read_facts(name: str) -> str:
@@ -169,70 +176,61 @@ def _ids(facts: str) -> tuple[str, ...]:
 
 
 def _compile(file: Path, *, partial: bool, assumed: tuple[str, ...] = ()) -> Snapshot:
-    loaded = configuration.load(file, partial=partial, assumed=assumed)
+    from ostiary._core import Snapshot, SnapshotError
+    from ostiary.compile import compile, snapshot_problem  # noqa: A004  (the step is called so everywhere)
+
     try:
-        return Snapshot(compile_snapshot(loaded, local_keys=[], partial=partial))
-    except SnapshotError as error:
-        _fail(f"{file}: {error}")
+        loaded = load(file, partial=partial, assumed=assumed)
+        try:
+            return Snapshot(compile(loaded, local_keys=(), partial=partial))
+        except SnapshotError as error:
+            raise ConfigError([snapshot_problem(loaded, error.path, error.message)]) from error
+    except ConfigError as error:
+        _fail(error, file)
 
 
 def _decide(snapshot: Snapshot, facts: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(snapshot.decide(facts))
     except ValueError as error:
-        _fail(f"the facts cannot be used: {error}")
+        _fail(OperationError(f"these facts cannot be used: {error}"), Path())
     return answer
 
 
-def _print(answer: Mapping[str, Any], facts: str, *, json_output: bool) -> None:
-    if json_output:
-        typer.echo(json.dumps(answer, ensure_ascii=False))
-        return
-    console = Console(highlight=False, soft_wrap=True)
-    _print_answer(console, answer)
-    if answer["decision"] == "allow":
-        return
-    given = json.loads(facts)
-    console.print(Text(f"  asked: {asked(given)}", style="dim"))
+def _recall(decision: str, config: Path) -> Past:
+    from ostiary.recall import recall
+
+    try:
+        return recall(decision, config)
+    except OstiaryError as error:
+        _fail(error, config)
 
 
-def asked(facts: Mapping[str, Any]) -> str:
-    """Return who asked for what, in one line."""
-    who = str(facts.get("principal", {}).get("id"))
-    agent = facts.get("agent")
-    through = f" through {agent.get('id')}" if isinstance(agent, dict) and agent.get("id") != who else ""
-    what = (
-        f"{facts.get('server')}/{facts['tool']}"
-        if facts.get("tool")
-        else f"{facts.get('mcp_method')} on {facts.get('server')}"
-    )
-    return f"{who}{through}, {what}"
-
-
-def _print_answer(console: Console, answer: Mapping[str, Any]) -> None:
+def _tell(console: Console, answer: Mapping[str, Any]) -> None:
     style = "bold green" if answer["decision"] == "allow" else "bold red"
     console.print(Text(explanation.verdict(answer), style=style))
     console.print(Text(f"  {explanation.deciding(answer)}"))
-    for name, failed in explanation.nearest(answer):
-        word = "met by" if answer["reason"] == "denied_by_rule" else "not met"
-        console.print(Text(f"  nearest: {name}"))
-        for leaf in failed:
-            console.print(Text(f"    {word}: {leaf}", style="dim"))
+    for name, leaves in explanation.nearest(answer):
+        met = answer["reason"] == "denied_by_rule"
+        if not met:
+            console.print(Text(f"  nearest: {name}"))
+        for leaf in leaves:
+            console.print(Text(f"    {'met' if met else 'not met'}: {leaf}", style="dim"))
     for change in explanation.changes(answer):
-        console.print(Text(f"  would change it: {change}"))
+        console.print(Text(f"  what would change it: {change}"))
     if (told := explanation.shadow(answer)) is not None:
         console.print(Text(f"  {told}", style="dim"))
 
 
-def _print_past(past: Past, *, json_output: bool) -> None:
-    if json_output:
-        typer.echo(json.dumps(past.as_json(), ensure_ascii=False))
+def _tell_past(past: Past, *, as_json: bool) -> None:
+    if as_json:
+        print_json(past.as_json())
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(f"then, at {past.time}:", style="bold"))
-    _print_answer(console, past.then)
-    for line in past.remarks:
-        console.print(Text(f"  {line}", style="dim"))
+    console = out()
+    console.print(Text(f"then, at {past.time}", style="bold"))
+    _tell(console, past.then)
     if past.today is not None:
-        console.print(Text("today:", style="bold"))
-        _print_answer(console, past.today)
+        console.print(Text("today", style="bold"))
+        _tell(console, past.today)
+    for remark in past.remarks:
+        console.print(Text(remark))
