@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ostiary.errors import ConfigError, Problem
+from ostiary.errors import Problem
 from ostiary.fields import (
     ActionClass,
     Algorithm,
@@ -306,7 +306,4 @@ def load(path: Path, *, partial: bool = False, assumed: tuple[str, ...] = ()) ->
     """
     from ostiary.configread import read_config  # it needs the types above
 
-    config, problems = read_config(path, partial=partial, assumed=assumed)
-    if config is None or problems:
-        raise ConfigError(problems, folder=path.parent)
-    return config
+    return read_config(path, partial=partial, assumed=assumed)

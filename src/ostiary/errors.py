@@ -67,11 +67,15 @@ class ConfigError(OstiaryError):
     """The configuration cannot be used. `problems` holds every fault that was found, not only the first.
 
     `folder` is where the configuration file is, as it was asked for: file names of problems are relative to it.
+    `sources` are the files that were read, or looked for in vain: a change of one of them may put things right.
     """
 
-    def __init__(self, problems: Sequence[Problem], *, folder: Path | None = None) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], *, folder: Path | None = None, sources: Sequence[Path] = ()
+    ) -> None:
         self.problems = in_order(problems)
         self.folder = Path() if folder is None else folder
+        self.sources = tuple(sources)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -309,6 +309,14 @@ def test_the_same_policy_file_cannot_be_listed_twice(tmp_path: Path) -> None:
     ]
 
 
+def test_an_error_names_every_file_whose_change_may_put_it_right(tmp_path: Path) -> None:
+    sections = {"policy": "policy: {files: [gone.yaml]}\n", **corp("direct: true")}
+    path = write(tmp_path, with_sections(**sections))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.sources == (path, tmp_path / "jwks.json", tmp_path / "gone.yaml")
+
+
 def test_a_missing_file_is_told_without_a_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "ostiary.yaml")
