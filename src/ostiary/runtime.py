@@ -328,7 +328,7 @@ def _read(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stam
             more = set(result.sources)
         except ConfigError as error:
             result = error
-            more = {path.parent / problem.file for problem in error.problems if problem.file}
+            more = set(error.sources)
         if more <= files and take_stamps(files) == before:
             break
         files |= more
