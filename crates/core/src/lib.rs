@@ -8,6 +8,7 @@
 pub mod deny;
 pub mod facts;
 mod fields;
+pub mod head;
 pub mod json;
 pub mod mcp;
 pub mod policy;
