@@ -29,6 +29,8 @@ pub(crate) enum Criterion {
     Accept,
     Reject,
     AuthenticatedUser,
+    /// An agent acts on its own authority. Nobody writes it: it stands beside leaves that name only the actor.
+    Autonomous,
     User,
     Email,
     Domain,

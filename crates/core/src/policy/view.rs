@@ -104,6 +104,9 @@ impl<'a> View<'a> {
             Criterion::Accept => Datum::Flag(true),
             Criterion::Reject => Datum::Flag(false),
             Criterion::AuthenticatedUser => Datum::Flag(human && !principal.id.is_empty()),
+            Criterion::Autonomous => {
+                Datum::Flag(principal.kind == PrincipalType::Agent && self.actor == Some(principal.id.as_str()))
+            }
             Criterion::User => text(of(PrincipalType::Human)),
             Criterion::Service => text(of(PrincipalType::Service)),
             Criterion::Agent => text(self.actor),

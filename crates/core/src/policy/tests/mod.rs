@@ -1,5 +1,6 @@
 //! The rules of decisions, each with its refusing twin.
 
+mod cost;
 mod kit;
 mod lists;
 mod order;

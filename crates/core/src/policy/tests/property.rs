@@ -12,7 +12,8 @@ use crate::policy::walk::rule_truth;
 use crate::policy::{Memory, Verdict};
 use crate::snapshot::Snapshot;
 
-const LEAVES: [(&str, &str, &str); 58] = [
+const LEAVES: [(&str, &str, &str); 59] = [
+    ("autonomous", "", ""),
     ("accept", "", ""),
     ("reject", "", ""),
     ("authenticated_user", "", ""),
