@@ -64,6 +64,8 @@ class Registrar:
 
     def __init__(self, store: Store, journal: Journal, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
+        #: The digest of the snapshot in force, where a gateway runs.
+        self.snapshot: str | None = None
         self._journal = journal
         self._clock = clock
 
@@ -74,8 +76,9 @@ class Registrar:
     def record(self, kind: str, event: str, by: Operator | None, **fields: Any) -> str:
         """Append one record and return its id; `by` is `None` for what nobody asked for. Raises `NotRecordedError`."""
         asked = None if by is None else {"uid": by.uid, "login": by.login}
+        members = {"kind": kind, "event": event, "by": asked, "snapshot": self.snapshot, **fields}
         try:
-            return self._journal.append(json.dumps({"kind": kind, "event": event, "by": asked, **fields}))
+            return self._journal.append(json.dumps(members))
         except OSError as error:
             raise NotRecordedError(f"the record cannot be written: {error}", hint="nothing was done") from error
 
