@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NotRecordedError(OperationError):
-    """The record could not be written, so the act was not done."""
+    """A record could not be written. What only gives is not done then."""
 
 
 class Journal(Protocol):
@@ -80,7 +80,7 @@ class Registrar:
         try:
             return self._journal.append(json.dumps(members))
         except OSError as error:
-            raise NotRecordedError(f"the record cannot be written: {error}", hint="nothing was done") from error
+            raise NotRecordedError(f"the record cannot be written: {error}") from error
 
     def issue_token(self, config: Config, request: TokenRequest, by: Operator) -> AccessToken:
         """Issue an access token. Raises `TokenRefusedError`; both ends are recorded."""

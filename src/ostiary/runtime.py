@@ -81,6 +81,8 @@ class Runtime:
         self._secrets, self._digest = "", ""
         self._clean = True
         self._gateway: _core.Gateway | None = None
+        #: Where operators reach this process.
+        self.socket = registrar.store.path.socket
 
     @classmethod
     def start(cls, path: Path) -> Self:
@@ -137,11 +139,6 @@ class Runtime:
         if self._gateway is None:
             raise StartError("the gateway has not started")
         return self._gateway
-
-    @property
-    def socket(self) -> Path:
-        """Where operators reach this process."""
-        return StorePath.from_url(self.config.store.url, self.config.folder).socket
 
     @property
     def digest(self) -> str:
