@@ -7,6 +7,7 @@
 //! tells which of them are met, and nothing else follows from them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use cedar_policy::pst::{
@@ -17,6 +18,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
     PolicyId, PolicySet, Request, Response, RestrictedExpression,
 };
+use quick_cache::sync::Cache;
 
 use super::leaf::{Truth, judge};
 use super::rule::{Criterion, Effect, Join, Literal};
@@ -123,6 +125,23 @@ impl Fact {
     }
 }
 
+/// Subjects in their groups as Cedar entities, kept because to build one costs a fifth of a decision.
+#[derive(Debug)]
+pub(crate) struct Subjects {
+    /// By type, id and groups.
+    kept: Cache<String, Arc<Entities>>,
+}
+
+/// How many subjects are kept.
+const SUBJECTS: usize = 4_096;
+
+impl Subjects {
+    /// None known yet.
+    pub fn new() -> Self {
+        Self { kept: Cache::new(SUBJECTS) }
+    }
+}
+
 type Built = Result<Arc<Expr>, pst::PstConstructionError>;
 
 impl Lowered {
@@ -172,7 +191,7 @@ impl Lowered {
     }
 
     /// Puts the question to Cedar; `None` if it could not even be asked.
-    pub fn ask(&self, view: &View<'_>) -> Option<Matched> {
+    pub fn ask(&self, view: &View<'_>, subjects: &Subjects) -> Option<Matched> {
         let principal = &view.facts.principal;
         let kind = match principal.kind {
             PrincipalType::Human => &self.types.human,
@@ -181,7 +200,7 @@ impl Lowered {
         };
         let uid = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(&principal.id));
         let groups = Groups::of(view);
-        let entities = self.entities(&uid, &groups)?;
+        let entities = self.entities(&uid, view, &groups, subjects)?;
         let context = self.context(view, &groups)?;
         let request = Request::new(uid, self.action.clone(), self.resource.clone(), context, None).ok()?;
         let authorizer = Authorizer::new();
@@ -206,17 +225,30 @@ impl Lowered {
         Some(matched)
     }
 
-    fn entities(&self, principal: &EntityUid, groups: &Groups<'_>) -> Option<Entities> {
-        let parents: HashSet<EntityUid> = groups
-            .names
-            .iter()
-            .filter(|name| self.needs.groups.contains(**name))
-            .map(|name| EntityUid::from_type_name_and_id(self.types.group.clone(), EntityId::new(name)))
-            .collect();
-        if parents.is_empty() {
-            return Some(Entities::empty());
+    /// The subject, in those of its groups that the slice names.
+    fn entities(
+        &self,
+        uid: &EntityUid,
+        view: &View<'_>,
+        groups: &Groups<'_>,
+        subjects: &Subjects,
+    ) -> Option<Arc<Entities>> {
+        let principal = &view.facts.principal;
+        let named = || groups.names.iter().copied().filter(|name| self.needs.groups.contains(*name));
+        // Each part after its length: no id or name can pass for two.
+        let mut key = format!("{}{}:{}", principal.kind.as_str(), principal.id.len(), principal.id);
+        for name in named() {
+            // Writing to a String cannot fail.
+            let _ = write!(key, "{}:{name}", name.len());
         }
-        Entities::from_entities([Entity::new_no_attrs(principal.clone(), parents)], None).ok()
+        if let Some(known) = subjects.kept.get(&key) {
+            return Some(known);
+        }
+        let group = |name| EntityUid::from_type_name_and_id(self.types.group.clone(), EntityId::new(name));
+        let subject = Entity::new_no_attrs(uid.clone(), named().map(group).collect());
+        let entities = Arc::new(Entities::from_entities([subject], None).ok()?);
+        subjects.kept.insert(key, Arc::clone(&entities));
+        Some(entities)
     }
 
     fn context(&self, view: &View<'_>, groups: &Groups<'_>) -> Option<Context> {

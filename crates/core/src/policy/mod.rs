@@ -112,6 +112,7 @@ pub(crate) struct Policy {
     rules: Vec<rule::Rule>,
     slices: slice::Slices,
     answers: memory::Answers,
+    subjects: lower::Subjects,
 }
 
 impl Policy {
@@ -126,7 +127,7 @@ impl Policy {
             rules.map(|(at, rule)| reader.rule(rule, &format!("{path}.rules[{at}]"))).collect::<Result<Vec<_>, _>>()?;
         fields.finish()?;
         let slices = slice::Slices::new(&rules, servers);
-        Ok(Self { rules, slices, answers: memory::Answers::new() })
+        Ok(Self { rules, slices, answers: memory::Answers::new(), subjects: lower::Subjects::new() })
     }
 
     /// The rules behind indexes.

@@ -29,7 +29,8 @@ pub(crate) enum Criterion {
     Accept,
     Reject,
     AuthenticatedUser,
-    /// An agent acts on its own authority. Nobody writes it: it stands beside leaves that name only the actor.
+    /// An agent that acts for itself. Not a word of the language: the reader of rules adds it to allows that name
+    /// their callers by `agent` or `owner` alone.
     Autonomous,
     User,
     Email,
