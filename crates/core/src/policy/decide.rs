@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::cedar::Matched;
 use super::ceiling::within_token;
 use super::leaf::Truth;
-use super::lower::Matched;
 use super::memory::Memory;
 use super::projection::{Reads, project, redacted};
 use super::rule::Effect;

@@ -1,7 +1,7 @@
 //! The rules of decisions, each with its refusing twin.
 
 mod cost;
-mod kit;
+pub(super) mod kit;
 mod lists;
 mod order;
 mod property;
