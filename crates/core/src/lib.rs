@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod deny;
 pub mod json;
 pub mod mcp;
+pub mod principal;
+pub mod seal;
+pub mod token;
