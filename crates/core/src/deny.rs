@@ -94,10 +94,11 @@ impl Reason {
 
     fn row(self) -> (Self, &'static str, Answer) {
         // The table holds every variant (tested), so the fallback is never met; it refuses all the same.
-        Self::ALL
-            .into_iter()
-            .find(|(reason, _, _)| *reason == self)
-            .unwrap_or((Self::Internal, "internal", rpc(500, 5000)))
+        Self::ALL.into_iter().find(|(reason, _, _)| *reason == self).unwrap_or((
+            Self::Internal,
+            "internal",
+            rpc(500, 5000),
+        ))
     }
 
     /// The stable word for this reason.

@@ -1,5 +1,7 @@
 //! The parsed form: numbers keep their source text, objects keep their order and have unique keys.
 
+use super::Number;
+
 /// One JSON value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -11,27 +13,9 @@ pub enum Value {
     Object(Object),
 }
 
-/// A number as it was written (RFC 8259 section 6), never rounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Number(pub(super) String);
-
 /// An object in source order; a key occurs once.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Object(pub(super) Vec<(String, Value)>);
-
-impl Number {
-    /// The source text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// A whole number.
-    #[must_use]
-    pub fn from_i64(value: i64) -> Self {
-        Self(value.to_string())
-    }
-}
 
 impl Object {
     /// An object without members.
@@ -72,6 +56,11 @@ impl Object {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
+    /// Keeps the members for which `keep` says yes, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
+        self.0.retain_mut(|(name, value)| keep(name, value));
+    }
+
     /// How many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -98,6 +87,11 @@ impl Value {
         if let Self::Object(object) = self { Some(object) } else { None }
     }
 
+    /// The members of an object, to be changed in place.
+    pub fn as_object_mut(&mut self) -> Option<&mut Object> {
+        if let Self::Object(object) = self { Some(object) } else { None }
+    }
+
     /// The elements of an array.
     #[must_use]
     pub fn as_array(&self) -> Option<&[Value]> {
@@ -120,6 +114,44 @@ impl Value {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_object()?.get(key)
+    }
+}
+
+impl IntoIterator for Object {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// A later member replaces an earlier one of the same name.
+impl<K: Into<String>> FromIterator<(K, Value)> for Object {
+    fn from_iter<I: IntoIterator<Item = (K, Value)>>(members: I) -> Self {
+        let mut object = Self::new();
+        for (key, value) in members {
+            object.insert(key, value);
+        }
+        object
+    }
+}
+
+impl From<Object> for Value {
+    fn from(object: Object) -> Self {
+        Self::Object(object)
+    }
+}
+
+impl From<Vec<Value>> for Value {
+    fn from(items: Vec<Value>) -> Self {
+        Self::Array(items)
+    }
+}
+
+impl From<Number> for Value {
+    fn from(number: Number) -> Self {
+        Self::Number(number)
     }
 }
 

@@ -1,0 +1,113 @@
+"""Where the store's files are, and the lock that says who may change them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from ostiary.store.errors import StoreError, StoreInUseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorePath:
+    """The database file of a store, absolute; everything else lies beside it."""
+
+    database: Path
+
+    @classmethod
+    def from_url(cls, url: str, base: Path) -> Self:
+        """Read a `sqlite:///` URL; a relative path in it is relative to the folder `base`.
+
+        Raises `StoreError` for any other kind of store.
+        """
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise StoreError(f"store.url is no database URL: {url!r}", hint="write sqlite:///var/ostiary.db") from error
+        if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+            raise StoreError(
+                f"store.url must name an SQLite file, not {parsed.render_as_string(hide_password=True)!r}",
+                hint="write sqlite:///var/ostiary.db",
+            )
+        return cls(database=(base / parsed.database).absolute())
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all of it."""
+        return self.database.parent
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock the one writing process holds."""
+        return self.database.with_name(self.database.name + ".lock")
+
+    @property
+    def sealing_key(self) -> Path:
+        """The default place of the sealing key."""
+        return self.database.with_name(self.database.name + ".key")
+
+    @property
+    def socket(self) -> Path:
+        """The admin socket of the running gateway, in a folder that only its user may enter."""
+        return self.database.with_name(self.database.name + ".run") / "admin.sock"
+
+    def prepare(self) -> None:
+        """Make the folder (0700) and the empty database (0600) where they do not exist.
+
+        Raises `StoreError` if others may write to the folder: they could put files of their own in place of ours.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = stat.S_IMODE(self.folder.stat().st_mode)
+            if mode & 0o022 and not mode & stat.S_ISVTX:
+                raise StoreError(
+                    f"others may write to the store's folder {self.folder} (mode {mode:04o})",
+                    hint=f"chmod 700 {self.folder}",
+                )
+            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StoreError(f"the store {self.database} cannot be made: {error.strerror}") from error
+
+
+class StoreLock:
+    """The right to change one store, held by one process at a time and given back when it ends, however it ends."""
+
+    def __init__(self, path: StorePath) -> None:
+        """Take the lock now. Raises `StoreInUseError` if another process holds it."""
+        path.prepare()
+        self._file = os.open(path.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._file)
+            raise StoreInUseError(
+                f"the store {path.database} is in use by process {holder}",
+                hint="one gateway uses a store at a time; stop that one, or give this one a store of its own",
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, since removing it would let two processes lock two files."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
