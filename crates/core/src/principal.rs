@@ -4,7 +4,7 @@
 //! comes from the issuer's pin or from our registry, never from a claim.
 
 use crate::deny::Reason;
-use crate::json::{Number, Object, Value};
+use crate::json::{Object, Value};
 use crate::token::{Act, Direct, Issuer, TokenError, Verified};
 
 /// The three kinds of principal. A rule for one never matches another.
@@ -220,7 +220,8 @@ fn email(claims: &Object, issuer: &Issuer) -> Option<(String, String)> {
 /// 5.6.2 by `_claim_names`, Entra also by `hasgroups`); whoever overlooked that would take it for no groups at all.
 fn groups(claims: &Object, issuer: &Issuer) -> Option<Groups> {
     let name = issuer.groups_claim.as_deref()?;
-    let elsewhere = claims.get("_claim_names").is_some_and(|names| names.as_object().is_none_or(|o| o.get(name).is_some()));
+    let elsewhere =
+        claims.get("_claim_names").is_some_and(|names| names.as_object().is_none_or(|o| o.get(name).is_some()));
     let has_groups = !matches!(claims.get("hasgroups"), None | Some(Value::Bool(false)));
     if elsewhere || has_groups {
         return Some(Groups::Unavailable("the token leaves the groups out because there are too many".to_owned()));
@@ -242,21 +243,12 @@ fn known_claims(claims: &Object) -> Object {
         Value::Object(mark)
     };
     for (name, value) in claims.iter() {
-        known.insert(name, if is_exact(value) { value.clone() } else { unavailable("a number has no exact meaning") });
+        known.insert(name, if value.is_exact() { value.clone() } else { unavailable("a number has no exact meaning") });
     }
     for (name, _) in claims.get("_claim_names").and_then(Value::as_object).into_iter().flat_map(Object::iter) {
         known.insert(name, unavailable("the claim is kept elsewhere"));
     }
     known
-}
-
-fn is_exact(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => Number::is_exact(number),
-        Value::Array(list) => list.iter().all(is_exact),
-        Value::Object(object) => object.iter().all(|(_, member)| is_exact(member)),
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-    }
 }
 
 /// The token's class ceiling, written as `mcp:*` scopes beside whatever else the token has.

@@ -75,10 +75,7 @@ impl SealKey {
         let mut material = [0; KEY_BYTES + NONCE_LEN];
         expand(nonce, &self.secret, b"once", &mut material)?;
         let (key, iv) = material.split_at(KEY_BYTES);
-        Some((
-            LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?),
-            Nonce::try_assume_unique_for_key(iv).ok()?,
-        ))
+        Some((LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?), Nonce::try_assume_unique_for_key(iv).ok()?))
     }
 }
 

@@ -231,8 +231,7 @@ impl<'a> Entry<'a> {
         for (at, jwk) in list.iter().enumerate() {
             let path = format!("keys[{at}]");
             let jwk = jwk.as_object().ok_or_else(|| fault(&path, "must be an object"))?;
-            let read =
-                key::read(jwk, algorithms).map_err(|(member, message)| (format!("{path}.{member}"), message))?;
+            let read = key::read(jwk, algorithms).map_err(|(member, message)| (format!("{path}.{member}"), message))?;
             for new in read {
                 if keys.iter().any(|key| key.kid == new.kid && key.algorithm == new.algorithm) {
                     return Err(fault(&path, "two keys have the same `kid` and algorithm"));
@@ -264,7 +263,8 @@ impl<'a> Entry<'a> {
             return Ok(None);
         }
         let scopes = scopes.as_object().ok_or_else(|| fault("scopes", "must be an object or null"))?;
-        let read = |(scope, classes): (&str, &Value)| Ok((scope.to_owned(), texts(classes, &format!("scopes.{scope}"))?));
+        let read =
+            |(scope, classes): (&str, &Value)| Ok((scope.to_owned(), texts(classes, &format!("scopes.{scope}"))?));
         scopes.iter().map(read).collect::<Result<_, Fault>>().map(Some)
     }
 

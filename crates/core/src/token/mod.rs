@@ -93,12 +93,7 @@ impl Verified {
 ///
 /// In this order: size, form and header; the issuer, by exact name; its key and algorithm; the signature; and only
 /// then, as nothing in an unsigned claim may steer an answer, the claims.
-pub fn verify(
-    token: &str,
-    issuers: &Issuers,
-    server: &ServerAudience<'_>,
-    now_s: i64,
-) -> Result<Verified, TokenError> {
+pub fn verify(token: &str, issuers: &Issuers, server: &ServerAudience<'_>, now_s: i64) -> Result<Verified, TokenError> {
     let compact = jws::read(token)?;
     let issuer = compact
         .claims
