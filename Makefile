@@ -34,7 +34,7 @@ test: $(VENV)/.dev wheel $(if $(NPM),tests/node_modules/.package-lock.json)
 bench: $(VENV)/.bench wheel
 	@$(BIN)/python -m bench --secs $(SECS)
 
-lint: $(VENV)/.dev wheel
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

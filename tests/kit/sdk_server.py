@@ -97,9 +97,9 @@ def main() -> None:
     mcp_app = build().streamable_http_app()
     guarded: ASGIApp = mcp_app
     if given.jwks:
-        from ostiary import verify
+        from ostiary.verify import Guard, Verifier
 
-        guarded = verify.Guard(mcp_app, issuer=given.issuer, audience=given.audience, jwks=given.jwks)
+        guarded = Guard(mcp_app, Verifier(issuer=given.issuer, audience=given.audience, jwks_url=given.jwks))
     watch = Watch(guarded)
 
     async def seen(_: Request) -> JSONResponse:

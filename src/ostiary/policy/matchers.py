@@ -30,6 +30,8 @@ _NUMBER_TEXT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,9})?\Z
 def read_tests(criterion: Criterion, entry: Entry, names: Names, findings: Findings) -> list[Test]:
     """Return the tests of one criterion. What cannot be read is reported and left out."""
     node = entry.node
+    if _missing(entry, findings):
+        return []
     if criterion.form == "flag":
         return _flag(criterion, entry, findings)
     if criterion.form == "networks":
@@ -41,6 +43,16 @@ def read_tests(criterion: Criterion, entry: Entry, names: Names, findings: Findi
     if criterion.form == "date":
         return read_date(node, names, findings)
     return _Reader(criterion, names, findings).read(entry)
+
+
+def _missing(entry: Entry, findings: Findings) -> bool:
+    """Report a name with nothing after it; YAML would read it as null."""
+    missing = entry.node.kind == "null" and not entry.node.text
+    if missing:
+        findings.problems.append(
+            entry.problem(f"`{entry.name}` has no value", "write one; JSON's null is written `null`")
+        )
+    return missing
 
 
 def _flag(criterion: Criterion, entry: Entry, findings: Findings) -> list[Test]:
@@ -107,6 +119,8 @@ class _Reader:
 
     def matcher(self, matcher: Entry) -> list[Test]:
         known = self.criterion.matchers
+        if _missing(matcher, self.findings):
+            return []
         if matcher.name in known:
             return self.test(matcher.name, matcher.node)
         if matcher.name in MATCHERS:
@@ -156,7 +170,7 @@ class _Reader:
         if node.kind == "string":
             return self.word(node)
         if self.criterion.scalars == "text":
-            hint = f'write it in quotes, as in "{node.text}"' if node.text else "write a value, or remove the criterion"
+            hint = f'write it in quotes, as in "{node.text}"'
             self.fault(node, f"`{self.criterion.name}` is text, not {KIND_WORDS[node.kind]}", hint)
             return _NOTHING
         if node.kind == "null":

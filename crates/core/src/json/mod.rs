@@ -15,4 +15,4 @@ pub use canonical::canonical;
 pub use number::Number;
 pub use parse::{JsonError, JsonErrorKind, Limits, parse};
 pub use value::{Object, Value};
-pub use write::{write, write_str};
+pub use write::{write, write_object, write_str};

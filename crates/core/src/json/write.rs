@@ -1,7 +1,7 @@
 //! Writes a value anew, with its number text and key order.
 
 use super::scan::plain_len;
-use super::value::Value;
+use super::value::{Object, Value};
 
 /// Appends `value` as compact JSON. Reading it again gives the same value.
 pub fn write(value: &Value, out: &mut Vec<u8>) {
@@ -21,19 +21,22 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
-        Value::Object(object) => {
-            out.push(b'{');
-            for (at, (key, member)) in object.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_str(key, out);
-                out.push(b':');
-                write(member, out);
-            }
-            out.push(b'}');
-        }
+        Value::Object(object) => write_object(object, out),
     }
+}
+
+/// Appends an object as [`write`] does.
+pub fn write_object(object: &Object, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, (key, member)) in object.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_str(key, out);
+        out.push(b':');
+        write(member, out);
+    }
+    out.push(b'}');
 }
 
 /// Appends `text` as a JSON string with the escapes of RFC 8785 section 3.2.2.2: as few as there can be.

@@ -1,8 +1,23 @@
 //! What did they send, exactly? MCP messages of both eras, read once and strictly.
+//!
+//! The rules are those of the specification's revisions 2025-03-26 to 2026-07-28; where they leave room, the stricter
+//! reading is taken. Nothing that arrives is forwarded as bytes: what was read is written anew.
 
-/// A JSON-RPC request id: a string, or a whole number that every implementation can hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Id {
-    Int(i64),
-    Text(String),
-}
+pub mod era;
+mod fault;
+mod id;
+pub mod list;
+pub mod message;
+pub mod method;
+mod read;
+pub mod response;
+pub mod sse;
+pub mod stream;
+
+pub use era::Era;
+pub use fault::UpstreamFault;
+pub use id::Id;
+pub use method::Method;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Sorts the fields of a request: which may occur once, which are lists, which do not exist for us.
+
+use std::borrow::Cow;
+
+use super::value::trim;
+use super::{HEADER_MISMATCH, Reason, Refusal};
+
+/// Fields that a `Connection` option must not name: dropping one of them would change what was asked, or by whom.
+const PINNED: [&str; 5] = ["authorization", "host", "origin", "transfer-encoding", "proxy-authorization"];
+
+const MCP_PREFIX: &str = "mcp-";
+const PARAM_PREFIX: &str = "mcp-param-";
+
+/// The fields that mean something here, unread. The rest is not kept, so it cannot be forwarded or believed:
+/// forwarded addresses, identity fields, method overrides and cookies among it.
+#[derive(Default)]
+pub(super) struct Fields<'a> {
+    pub host: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub authorization: Option<&'a str>,
+    pub content_type: Option<&'a str>,
+    pub content_encoding: bool,
+    content_length: Option<&'a str>,
+    transfer_encoding: Option<&'a str>,
+    pub version: Option<&'a str>,
+    pub session: Option<&'a str>,
+    pub mcp_method: Option<&'a str>,
+    pub mcp_name: Option<&'a str>,
+    pub mcp_params: Vec<(String, &'a str)>,
+    pub accept: Vec<&'a str>,
+    pub user_agent: Option<String>,
+    pub traceparent: Option<&'a str>,
+    pub tracestate: Option<String>,
+    pub baggage: Option<String>,
+    connection: Vec<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn collect(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Self, Refusal> {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            fields.add(name, value)?;
+        }
+        fields.apply_connection()?;
+        Ok(fields)
+    }
+
+    fn add(&mut self, name: &'a str, value: &'a [u8]) -> Result<(), Refusal> {
+        // A CGI-style server folds `_` and `-` into one, so a twin with `_` could pass for the field itself.
+        if name.contains('_') {
+            return Ok(());
+        }
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        };
+        let slot = match &*name {
+            "host" => &mut self.host,
+            "origin" => &mut self.origin,
+            "authorization" => &mut self.authorization,
+            "content-type" => &mut self.content_type,
+            "content-length" => &mut self.content_length,
+            "transfer-encoding" => &mut self.transfer_encoding,
+            "mcp-protocol-version" => &mut self.version,
+            "mcp-session-id" => &mut self.session,
+            "mcp-method" => &mut self.mcp_method,
+            "mcp-name" => &mut self.mcp_name,
+            "content-encoding" => {
+                self.content_encoding = true;
+                return Ok(());
+            }
+            "connection" => {
+                self.connection.push(text(&name, value)?);
+                return Ok(());
+            }
+            other => {
+                if let Some(param) = other.strip_prefix(PARAM_PREFIX) {
+                    return self.add_param(param, text(&name, value)?);
+                }
+                self.add_optional(other, value);
+                return Ok(());
+            }
+        };
+        if slot.is_some() {
+            return Err(repeated(&name));
+        }
+        *slot = Some(text(&name, value)?);
+        Ok(())
+    }
+
+    fn add_param(&mut self, param: &str, value: &'a str) -> Result<(), Refusal> {
+        if param.is_empty() || self.mcp_params.iter().any(|(name, _)| name == param) {
+            return Err(repeated(PARAM_PREFIX));
+        }
+        self.mcp_params.push((param.to_owned(), value));
+        Ok(())
+    }
+
+    /// Fields that describe and never decide: a bad one is left out rather than refused.
+    fn add_optional(&mut self, name: &str, value: &'a [u8]) {
+        let Ok(text) = text(name, value) else {
+            if name == "user-agent" {
+                self.user_agent = Some(String::from_utf8_lossy(value).replace(char::is_control, "\u{fffd}"));
+            }
+            return;
+        };
+        let join = |list: &mut Option<String>| match list {
+            Some(list) => {
+                list.push(',');
+                list.push_str(text);
+            }
+            None => *list = Some(text.to_owned()),
+        };
+        match name {
+            "accept" => self.accept.push(text),
+            "user-agent" => self.user_agent = Some(text.to_owned()),
+            // Two of them make neither trustworthy (W3C Trace Context section 3.2): an empty one is never valid.
+            "traceparent" => self.traceparent = Some(if self.traceparent.is_some() { "" } else { text }),
+            "tracestate" => join(&mut self.tracestate),
+            "baggage" => join(&mut self.baggage),
+            _ => {}
+        }
+    }
+
+    /// RFC 9110 section 7.6.1: an intermediary removes the fields that `Connection` names. A caller could have
+    /// that done to a field that a decision rests on, so naming one of those is refused.
+    fn apply_connection(&mut self) -> Result<(), Refusal> {
+        let options = std::mem::take(&mut self.connection);
+        for option in options.iter().flat_map(|list| list.split(',')) {
+            let option = trim(option).to_ascii_lowercase();
+            if PINNED.contains(&option.as_str()) || option.starts_with("content-") || option.starts_with(MCP_PREFIX) {
+                return Err(Refusal::new(Reason::Header, "`Connection` names a field that cannot be left out."));
+            }
+            match option.as_str() {
+                "accept" => self.accept.clear(),
+                "user-agent" => self.user_agent = None,
+                "traceparent" => self.traceparent = None,
+                "tracestate" => self.tracestate = None,
+                "baggage" => self.baggage = None,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 section 6: one way to tell where the body ends, and only the plainest form of it.
+    pub fn check_framing(&self) -> Result<(), Refusal> {
+        let refused = |message| Err(Refusal::new(Reason::Header, message));
+        match (self.content_length, self.transfer_encoding) {
+            (Some(_), Some(_)) => refused("`Content-Length` and `Transfer-Encoding` contradict each other."),
+            (_, Some(coding)) if !coding.eq_ignore_ascii_case("chunked") => {
+                refused("`Transfer-Encoding` must be `chunked`.")
+            }
+            (Some(length), _) if !is_length(length) => refused("`Content-Length` must be one plain number."),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_length(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn repeated(name: &str) -> Refusal {
+    refused(name, format!("`{name}` must not occur more than once."))
+}
+
+/// The value without surrounding white space, if it is visible ASCII with inner spaces and tabs (RFC 9110 section 5.5).
+fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Refusal> {
+    std::str::from_utf8(value)
+        .ok()
+        .map(trim)
+        .filter(|text| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
+        .ok_or_else(|| refused(name, format!("`{name}` holds invisible characters.")))
+}
+
+/// The refusal of a field: HTTP's own, or for one of MCP's fields the code that MCP gives it.
+fn refused(name: &str, message: String) -> Refusal {
+    if name.starts_with(MCP_PREFIX) {
+        Refusal::new(Reason::Malformed, message).with_code(400, HEADER_MISMATCH)
+    } else {
+        Refusal::new(Reason::Header, message)
+    }
+}

@@ -1,0 +1,223 @@
+use super::list::{filter_capabilities, filter_tools};
+use super::message::{Incoming, Request, read, upstream_body, upstream_headers};
+use super::response::{ErrorObject, Response, read_failure, read_response, write_response};
+use super::stream::{Message, Stream, refuse_ask};
+use super::*;
+use crate::head::Head;
+use crate::json::{self, Limits, Object, Value};
+
+fn head(fields: &[(&str, &str)]) -> Head {
+    let always = [("host", "h"), ("content-type", "application/json")];
+    let fields = always.iter().chain(fields).map(|(name, value)| (*name, value.as_bytes()));
+    Head::read("POST", "/mcp/notes", fields).unwrap()
+}
+
+fn request(body: &str, fields: &[(&str, &str)]) -> Request {
+    match read(body.as_bytes(), &head(fields), &Limits::DEFAULT) {
+        Ok(Incoming::Request(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn object(text: &str) -> Object {
+    json::parse(text.as_bytes(), &Limits::DEFAULT).unwrap().as_object().unwrap().clone()
+}
+
+fn written(object: &Object) -> String {
+    let mut out = Vec::new();
+    json::write_object(object, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+const STATELESS: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"read_file","arguments":{"path":"/tmp/x","n":1.0,"deep":{"flag":true}},"extra":[1e2],"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.ostiary/x":1,"com.example/y":2}}}"#;
+
+#[test]
+fn a_stateless_call_is_read_and_written_anew() {
+    let fields = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "read_file"),
+        ("mcp-param-path", "=?base64?L3RtcC94?="),
+        ("mcp-param-n", "1"),
+        ("mcp-param-flag", "true"),
+    ];
+    let request = request(STATELESS, &fields);
+    assert_eq!(
+        (request.kind, request.era, request.version.as_str()),
+        (Method::ToolsCall, Era::Stateless, "2026-07-28")
+    );
+    assert_eq!(request.tool(), Some("read_file"));
+    assert_eq!(request.arguments().map(Object::len), Some(3));
+    assert_eq!(
+        text(&upstream_body(&request, "01-x")),
+        STATELESS.replace(r#""id":"a""#, r#""id":"01-x""#).replace(r#""io.ostiary/x":1,"#, "")
+    );
+    let headers = upstream_headers(&request, &head(&fields));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        headers,
+        [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "read_file"),
+            ("mcp-param-path", "/tmp/x"),
+            ("mcp-param-n", "1"),
+            ("mcp-param-flag", "true"),
+        ]
+    );
+}
+
+#[test]
+fn a_session_call_takes_no_stateless_headers_along() {
+    let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo"}}"#;
+    let fields = [("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/call"), ("mcp-name", "echo")];
+    let call = request(body, &fields);
+    assert_eq!((call.era, &call.id, call.arguments()), (Era::Session, &Id::Int(7), None));
+    assert_eq!(upstream_headers(&call, &head(&fields)), [("mcp-protocol-version".to_owned(), "2025-11-25".to_owned())]);
+    assert_eq!(upstream_headers(&request(body, &[]), &head(&[])), []);
+    assert_eq!(request(body, &[]).version, "2025-03-26");
+}
+
+#[test]
+fn a_refusal_echoes_an_id_that_was_read_safely() {
+    let id = |body: &str| read(body.as_bytes(), &head(&[]), &Limits::DEFAULT).unwrap_err().id;
+    assert_eq!(id(r#"{"jsonrpc":"2.0","id":"x","method":"nope"}"#), Some(Id::Text("x".to_owned())));
+    assert_eq!(id(r#"{"jsonrpc":"1.0","id":5,"method":"ping"}"#), Some(Id::Int(5)));
+    assert_eq!(id(r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#), None);
+    assert_eq!(id(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#), None);
+}
+
+#[test]
+fn only_a_response_to_our_request_is_read() {
+    let read = |body: &str| read_response(body.as_bytes(), "ours", Era::Stateless);
+    let answer = read(r#"{"jsonrpc":"2.0","id":"ours","result":{"n":1.50},"other":1}"#).unwrap();
+    assert_eq!(text(&write_response(&answer, &Id::Int(3))), r#"{"jsonrpc":"2.0","id":3,"result":{"n":1.50}}"#);
+    let error = read(r#"{"jsonrpc":"2.0","id":"ours","error":{"code":-1.0,"message":"m\n","data":[1]}}"#).unwrap();
+    assert_eq!(
+        error.result,
+        Err(ErrorObject { code: -1, message: "m\n".to_owned(), data: Some(Value::Array(vec![1.into()])) })
+    );
+    assert_eq!(
+        text(&write_response(&error, &Id::Text("\"".to_owned()))),
+        r#"{"jsonrpc":"2.0","id":"\"","error":{"code":-1,"message":"m\n","data":[1]}}"#
+    );
+    assert!(read(r#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":"complete"}}"#).is_ok());
+    for (body, fault) in [
+        (r#"{"jsonrpc":"2.0","id":"theirs","result":{}}"#, UpstreamFault::WrongId),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, UpstreamFault::WrongId),
+        (r#"{"jsonrpc":"2.0","result":{}}"#, UpstreamFault::WrongId),
+        (r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}"#, UpstreamFault::WrongId),
+        (r#"{"jsonrpc":"2.0","id":"ours","result":{},"error":{"code":1,"message":"x"}}"#, UpstreamFault::NotResponse),
+        (r#"{"jsonrpc":"2.0","id":"ours"}"#, UpstreamFault::NotResponse),
+        (r#"{"jsonrpc":"2.0","id":"ours","method":"ping","result":{}}"#, UpstreamFault::NotResponse),
+        (r#"{"id":"ours","result":{}}"#, UpstreamFault::NotResponse),
+        (r#"[{"jsonrpc":"2.0","id":"ours","result":{}}]"#, UpstreamFault::NotResponse),
+        (r#"{"jsonrpc":"2.0","id":"ours","result":[]}"#, UpstreamFault::ResultShape),
+        (r#"{"jsonrpc":"2.0","id":"ours","error":{"code":"1","message":"x"}}"#, UpstreamFault::ErrorShape),
+        (r#"{"jsonrpc":"2.0","id":"ours","error":"x"}"#, UpstreamFault::ErrorShape),
+        (
+            r#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":"input_required"}}"#,
+            UpstreamFault::ResultType("input_required".to_owned()),
+        ),
+        (r#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":1}}"#, UpstreamFault::ResultShape),
+    ] {
+        assert_eq!(read(body), Err(fault), "{body}");
+    }
+    assert!(matches!(read(r#"{"jsonrpc":"2.0","id":"ours","result":{"a":1,"a":2}}"#), Err(UpstreamFault::Json(_))));
+    let session = read_response(br#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":"x"}}"#, "ours", Era::Session);
+    assert!(session.is_ok());
+}
+
+#[test]
+fn a_failure_may_name_no_request() {
+    for body in [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"x"}}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":"ours","error":{"code":-32600,"message":"x"}}"#,
+    ] {
+        assert!(read_failure(body.as_bytes(), "ours", Era::Session).is_ok(), "{body}");
+    }
+    for body in [
+        r#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"ours","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"theirs","error":{"code":-32600,"message":"x"}}"#,
+        "Bad Gateway",
+    ] {
+        assert!(read_failure(body.as_bytes(), "ours", Era::Session).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn a_stream_carries_known_notices_and_one_answer() {
+    let mut stream = Stream::new("ours", Era::Session);
+    let notice = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1e0},"x":1}"#;
+    assert_eq!(
+        stream.judge(notice),
+        Ok(Message::Notice(
+            br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1e0}}"#.to_vec()
+        ))
+    );
+    let dropped = |method: &str| Ok(Message::Dropped { method: method.to_owned() });
+    let bare = |method: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+    for unknown in ["notifications/resources/updated", "notifications/Progress", "notifications/cancelled", "x"] {
+        assert_eq!(stream.judge(&bare(unknown)), dropped(unknown));
+    }
+    let ask = r#"{"jsonrpc":"2.0","id":4,"method":"sampling/createMessage","params":{}}"#;
+    assert_eq!(stream.judge(ask), Ok(Message::Ask { id: Id::Int(4), method: "sampling/createMessage".to_owned() }));
+    assert_eq!(Stream::new("ours", Era::Stateless).judge(ask), Err(UpstreamFault::Request));
+    assert!(object(text(&refuse_ask(&Id::Int(4)))).get("error").is_some());
+    for (bad, fault) in [
+        (r#"{"jsonrpc":"2.0","id":"theirs","result":{}}"#, UpstreamFault::WrongId),
+        (r#"{"jsonrpc":"2.0","method":"notifications/progress","result":{}}"#, UpstreamFault::NotResponse),
+        (r#"{"jsonrpc":"2.0","method":"notifications/progress","params":[]}"#, UpstreamFault::NotResponse),
+        (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, UpstreamFault::NotResponse),
+        (r#"{"method":"notifications/progress"}"#, UpstreamFault::NotResponse),
+        ("[]", UpstreamFault::NotResponse),
+    ] {
+        assert_eq!(stream.judge(bad), Err(fault), "{bad}");
+    }
+    assert!(!stream.is_answered());
+    let answer = r#"{"jsonrpc":"2.0","id":"ours","result":{}}"#;
+    assert_eq!(stream.judge(answer), Ok(Message::Answer(Response { result: Ok(Object::new()) })));
+    assert!(stream.is_answered());
+    assert_eq!(stream.judge(answer), Err(UpstreamFault::AfterAnswer));
+    assert_eq!(stream.judge(notice), Err(UpstreamFault::AfterAnswer));
+}
+
+#[test]
+fn a_list_keeps_what_may_be_seen_in_order() {
+    let list = r#"{"tools":[{"name":"c","x":1},{"name":"a"},{"title":"none"},{"name":1},{"name":"no space"},"b",{"name":"b"},{"name":"c","x":2}],"nextCursor":"","cacheScope":"public"}"#;
+    let mut result = object(list);
+    assert_eq!(filter_tools(&mut result, |name| name != "a", Era::Stateless), Ok(6));
+    assert_eq!(
+        written(&result),
+        r#"{"tools":[{"name":"c","x":1},{"name":"b"}],"nextCursor":"","cacheScope":"private"}"#
+    );
+    let mut result = object(r#"{"tools":[{"name":"a"}]}"#);
+    assert_eq!(filter_tools(&mut result, |_| false, Era::Session), Ok(1));
+    assert_eq!(written(&result), r#"{"tools":[]}"#);
+    for bad in ["{}", r#"{"tools":{"name":"a"}}"#, r#"{"Tools":[]}"#] {
+        assert_eq!(filter_tools(&mut object(bad), |_| true, Era::Session), Err(UpstreamFault::ResultShape));
+    }
+}
+
+#[test]
+fn only_served_capabilities_are_announced() {
+    let mut result = object(
+        r#"{"capabilities":{"tools":{"listChanged":true},"prompts":{},"logging":{},"Tools":{}},"protocolVersion":"2025-11-25"}"#,
+    );
+    filter_capabilities(&mut result, Era::Session);
+    assert_eq!(written(&result), r#"{"capabilities":{"tools":{"listChanged":true}},"protocolVersion":"2025-11-25"}"#);
+    let mut result = object(
+        r#"{"supportedVersions":["2026-07-28","2024-11-05","2025-11-25"],"capabilities":{"logging":{}},"cacheScope":"public"}"#,
+    );
+    filter_capabilities(&mut result, Era::Stateless);
+    assert_eq!(
+        written(&result),
+        r#"{"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"logging":{}},"cacheScope":"private"}"#
+    );
+}

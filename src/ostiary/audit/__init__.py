@@ -1,0 +1,1 @@
+"""What happened: reading the record that the data plane writes. Nothing here writes to it."""

@@ -1,0 +1,172 @@
+"""Reads the public keys of an issuer from a file, and takes only keys that can do no harm.
+
+A set that holds a private or a symmetric key is refused as a whole, even where that key would not be used: it is a
+secret in the wrong place, and a symmetric one would let everybody who can check a token make one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+MAX_BYTES = 1024 * 1024
+MAX_KEYS = 100
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
+
+Key = dict[str, str]
+
+_PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+_PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_CURVES = {"ES256": ("P-256", 32), "ES384": ("P-384", 48), "EdDSA": ("Ed25519", 32)}
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+class JwksError(Exception):
+    """The set of keys cannot be used. The message never holds key material."""
+
+
+def read_keys(path: Path, algorithms: Sequence[str]) -> tuple[Key, ...]:
+    """Return the keys in the file at `path` that are good for one of `algorithms`, by their public members only.
+
+    Keys for other uses or algorithms are left out. Raises `JwksError` where the file cannot be read, holds a key that
+    must not be there, or holds none that can be used.
+    """
+    keys = _keys(_parse(path))
+    for number, key in enumerate(keys, 1):
+        _refuse_secret(key, number)
+    usable = tuple(public for number, key in enumerate(keys, 1) if (public := _public(key, number, algorithms)))
+    if not usable:
+        raise JwksError(f"none of its {len(keys)} keys can check a signature of {' or '.join(algorithms)}")
+    for algorithm in algorithms:
+        kids = [key.get("kid") for key in usable if key.get("alg", algorithm) == algorithm and _fits(key, algorithm)]
+        twice = next((kid for kid in kids if kids.count(kid) > 1), "")
+        if twice is None:
+            raise JwksError(f"two keys for {algorithm} have no `kid`, so that nothing tells them apart")
+        if twice:
+            raise JwksError(f"two keys for {algorithm} have the same `kid`, `{twice[:80]}`")
+    return usable
+
+
+def _parse(path: Path) -> Any:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise JwksError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+    if len(data) > MAX_BYTES:
+        raise JwksError("is larger than 1 MiB")
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        why = str(error) if isinstance(error, _TwiceError) else "it cannot be parsed"
+        raise JwksError(f"is not JSON: {why}") from None
+
+
+class _TwiceError(ValueError):
+    """A member is written twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError("a member is written twice in one object")
+    return found
+
+
+def _keys(document: Any) -> list[Mapping[str, Any]]:
+    if isinstance(document, dict) and "keys" not in document and "kty" in document:
+        raise JwksError('is a single key; write `{"keys": [...]}` around it')
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise JwksError('is not a JSON Web Key Set: `{"keys": [...]}` is expected')
+    if len(keys) > MAX_KEYS:
+        raise JwksError(f"holds more than {MAX_KEYS} keys")
+    return keys
+
+
+def _refuse_secret(key: Mapping[str, Any], number: int) -> None:
+    if key.get("kty") == "oct" or "k" in key:
+        raise JwksError(f"key {number} is symmetric, and whoever can check with it can also sign; use a public key")
+    private = [member for member in _PRIVATE if member in key]
+    if private:
+        raise JwksError(f"key {number} holds private members (`{'`, `'.join(private)}`); keep only the public ones")
+
+
+def _public(key: Mapping[str, Any], number: int, algorithms: Sequence[str]) -> Key | None:
+    """Return the public members of a key that is good for one of `algorithms`, or None."""
+    use, operations, stated = key.get("use", "sig"), key.get("key_ops", ["verify"]), key.get("alg")
+    if not all(isinstance(text, str) for text in (use, stated or "", key.get("kid", ""))):
+        raise JwksError(f"key {number} has a `use`, `alg` or `kid` that is not text")
+    if use != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        return None
+    candidates = [name for name in algorithms if stated in (None, name) and _fits(key, name)]
+    if not candidates:
+        return None
+    names = ("kty", *_PUBLIC[key["kty"]], *(name for name in ("kid", "alg") if name in key))
+    public: Key = {}
+    for name in names:
+        value = key.get(name)
+        if not isinstance(value, str) or not value:
+            raise JwksError(f"key {number} has no text as its `{name}`")
+        public[name] = value
+    _check(public, number)
+    return {**public, "use": "sig"}
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    if algorithm.startswith(("RS", "PS")):
+        return key.get("kty") == "RSA"
+    kty = "OKP" if algorithm == "EdDSA" else "EC"
+    return key.get("kty") == kty and key.get("crv") == _CURVES[algorithm][0]
+
+
+def _check(key: Key, number: int) -> None:
+    """Refuse a key that is weak or no key at all. The data plane would refuse it too, but could not say where."""
+    if key["kty"] == "RSA":
+        modulus, exponent = _integer(key["n"], number), _integer(key["e"], number)
+        if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS or modulus % 2 == 0:
+            bits = f"{MIN_RSA_BITS} to {MAX_RSA_BITS}"
+            raise JwksError(f"key {number} has {modulus.bit_length()} bits; an RSA key is odd and has {bits}")
+        if exponent < 3 or exponent % 2 == 0 or exponent >= 2**32:
+            raise JwksError(f"key {number} has an exponent that no RSA key should have")
+        return
+    curve, size = next(each for each in _CURVES.values() if each[0] == key["crv"])
+    coordinates = [_decode(key[name], number) for name in ("x", "y") if name in key]
+    if any(len(coordinate) != size for coordinate in coordinates) or not _is_point(curve, coordinates):
+        raise JwksError(f"key {number} is not a point on {curve}")
+
+
+def _is_point(curve: str, coordinates: list[bytes]) -> bool:
+    try:
+        if curve == "Ed25519":
+            ed25519.Ed25519PublicKey.from_public_bytes(coordinates[0])
+            return True
+        kind = ec.SECP256R1() if curve == "P-256" else ec.SECP384R1()
+        ec.EllipticCurvePublicKey.from_encoded_point(kind, b"\x04" + b"".join(coordinates))
+    except ValueError:
+        return False
+    return True
+
+
+def _integer(text: str, number: int) -> int:
+    decoded = _decode(text, number)
+    if decoded[0] == 0:
+        raise JwksError(f"key {number} holds a number that begins with a zero byte")
+    return int.from_bytes(decoded)
+
+
+def _decode(text: str, number: int) -> bytes:
+    if _BASE64URL.match(text) is not None and len(text) % 4 != 1:
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if decoded and base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() == text:
+            return decoded
+    raise JwksError(f"key {number} holds a member that is not base64url without padding")

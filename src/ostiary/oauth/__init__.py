@@ -1,0 +1,1 @@
+"""Tokens of our own: what may be issued, and to whom."""

@@ -1,0 +1,210 @@
+"""What may we issue? Access tokens for agents and services, never for people.
+
+The one place that decides on a token. Whoever asks, by whatever way, asks `authorize` first: it holds the request to
+the registry and the ceiling and bounds the lifetime; `sign` then only writes down what was granted (RFC 9068).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ostiary import jose
+from ostiary.errors import OperationError
+from ostiary.fields import CLASSES, MAX_TTL_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ostiary.config import AgentSection, Config, ServiceSection
+    from ostiary.store import StoredKey
+
+DEFAULT_TTL_S: Final = 600
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,5})(s|m|h)\Z")
+
+
+class TokenRefusedError(OperationError):
+    """The token must not be issued."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What is asked for. `scope` is a list of scopes, or `None` for all that the ceiling has."""
+
+    type: Literal["agent", "service"]
+    name: str
+    server: str
+    scope: Sequence[str] | None = None
+    ttl_s: int = DEFAULT_TTL_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A request that was found to be in order. Only `authorize` makes one, and `sign` takes one."""
+
+    subject: str
+    owner: str
+    server: str
+    issuer: str
+    audience: str
+    scope: str
+    issued_at: int
+    expires_at: int
+    jti: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """A signed token and what it is good for."""
+
+    text: str
+    grant: Grant
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the members of a token response (RFC 6749 section 5.1), and what identifies the token."""
+        grant = self.grant
+        return {
+            "access_token": self.text,
+            "token_type": "Bearer",
+            "expires_in": grant.expires_at - grant.issued_at,
+            "scope": grant.scope,
+            "subject": grant.subject,
+            "owner": grant.owner,
+            "audience": grant.audience,
+            "jti": grant.jti,
+            "expires_at": grant.expires_at,
+        }
+
+    def __repr__(self) -> str:
+        return f"AccessToken(***, jti={self.grant.jti!r})"
+
+
+def parse_ttl(text: str) -> int:
+    """Return the seconds of `90s`, `10m` or `1h`. Raises `TokenRefusedError`."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise TokenRefusedError(f"{text!r} is no duration", hint="write a number and a unit, as in 90s, 10m or 1h")
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def authorize(request: TokenRequest, config: Config, *, now: int) -> Grant:
+    """Hold `request` to what the configuration declares. Raises `TokenRefusedError`; `now` is epoch seconds."""
+    if not 0 < request.ttl_s <= MAX_TTL_S:
+        raise TokenRefusedError(f"a token lives at most {MAX_TTL_S // 60} minutes", hint="ask again when it has ended")
+    expires_at = now + request.ttl_s
+    owner: str
+    if request.type == "agent":
+        agent = _agent(request, config, now)
+        owner, subject = agent.owner, config.agent_id(request.name)
+        classes: Sequence[str] = agent.ceiling.classes
+        if agent.expires is not None:
+            expires_at = min(expires_at, agent.expires)
+    else:
+        owner, subject = _service(request, config).owner, config.service_id(request.name)
+        classes = CLASSES
+    if owner not in config.people:
+        raise TokenRefusedError(
+            f"{request.type} {request.name} has no owner among the people", hint=f"declare people.{owner}"
+        )
+    if request.server not in config.servers:
+        raise TokenRefusedError(f"no server is called {request.server}", hint=_known(config.servers))
+    return Grant(
+        subject=subject,
+        owner=owner,
+        server=request.server,
+        issuer=config.gateway.url,
+        audience=f"{config.gateway.url}/mcp/{request.server}",
+        scope=_scope(request, classes),
+        issued_at=now,
+        expires_at=expires_at,
+        jti=secrets.token_urlsafe(16),
+    )
+
+
+def sign(grant: Grant, key: StoredKey) -> AccessToken:
+    """Write the token down, signed with `key`, which must hold its private part."""
+    if key.seed is None:
+        raise TokenRefusedError("this key has retired and can sign nothing more")
+    claims = {
+        "iss": grant.issuer,
+        "aud": grant.audience,
+        "sub": grant.subject,
+        "client_id": grant.subject,
+        "scope": grant.scope,
+        "iat": grant.issued_at,
+        "exp": grant.expires_at,
+        "jti": grant.jti,
+    }
+    payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
+    return AccessToken(text=jose.sign({"typ": "at+jwt", "kid": key.kid}, payload, key.seed), grant=grant)
+
+
+def _agent(request: TokenRequest, config: Config, now: int) -> AgentSection:
+    agent = config.agents.get(request.name)
+    if agent is None:
+        raise TokenRefusedError(
+            f"no agent is called {request.name}", hint=_elsewhere(request.name, config.agents, config)
+        )
+    if agent.issuer is not None:
+        raise TokenRefusedError(
+            f"agent {request.name} gets its tokens from {agent.issuer}", hint="ask that issuer, or leave out `issuer`"
+        )
+    if agent.expires is not None and agent.expires <= now:
+        raise TokenRefusedError(f"agent {request.name} has expired", hint=f"agents.{request.name}.expires says when")
+    if request.server in config.servers and request.server not in agent.ceiling.servers:
+        raise TokenRefusedError(
+            f"server {request.server} is outside the ceiling of agent {request.name}",
+            hint=f"agents.{request.name}.ceiling.servers lists {', '.join(agent.ceiling.servers) or 'none'}",
+        )
+    if not agent.ceiling.classes:
+        raise TokenRefusedError(
+            f"agent {request.name} may do nothing: its ceiling has no classes",
+            hint=f"list some in agents.{request.name}.ceiling.classes",
+        )
+    return agent
+
+
+def _service(request: TokenRequest, config: Config) -> ServiceSection:
+    service = config.services.get(request.name)
+    if service is None:
+        raise TokenRefusedError(
+            f"no service is called {request.name}", hint=_elsewhere(request.name, config.services, config)
+        )
+    if service.issuer is not None:
+        raise TokenRefusedError(
+            f"service {request.name} gets its tokens from {service.issuer}",
+            hint="ask that issuer, or leave out `issuer`",
+        )
+    return service
+
+
+def _scope(request: TokenRequest, classes: Sequence[str]) -> str:
+    allowed = [f"mcp:{name}" for name in CLASSES if name in classes]
+    if request.scope is None:
+        return " ".join(allowed)
+    if not request.scope:
+        raise TokenRefusedError("no scope was asked for", hint=f"the ceiling has {' '.join(allowed)}")
+    outside = [scope for scope in request.scope if scope not in allowed]
+    if outside:
+        raise TokenRefusedError(
+            f"scope {' '.join(outside)} is outside the ceiling of {request.type} {request.name}",
+            hint=f"the ceiling has {' '.join(allowed)}",
+        )
+    return " ".join(scope for scope in allowed if scope in request.scope)
+
+
+def _elsewhere(name: str, same: Iterable[str], config: Config) -> str:
+    if name in config.people:
+        return f"{name} is a person, and people sign in at their own issuer: they get no token here"
+    if name in config.agents:
+        return f"{name} is an agent: use --agent"
+    if name in config.services:
+        return f"{name} is a service: use --service"
+    return _known(same)
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"the configuration declares {', '.join(sorted(names)) or 'none'}"

@@ -1,0 +1,100 @@
+"""Session ids of the session era are our own, sealed, and bound to the principal."""
+
+import pytest
+from tests.kit.house import House
+from tests.kit.wire import http, message, tool_call
+
+
+def call_in(house: House, session: str, token: str) -> tuple[int, dict[str, object]]:
+    body = tool_call("echo", {"text": "x"}, era="session")
+    reply = house.gateway.post(body, token, era="session", headers=[("Mcp-Session-Id", session)])
+    return reply.status, {"error": reply.error.get("code"), "message": reply.error.get("message"), "body": reply.body}
+
+
+def test_a_session_works_and_the_upstream_gets_its_own_id(house: House) -> None:
+    session = house.gateway.open_session(house.alice)
+    before = house.upstream.count
+    assert call_in(house, session, house.alice)[0] == 200
+    (seen,) = house.upstream.calls(before)
+    upstream_id = seen.header("mcp-session-id")
+    assert upstream_id is not None
+    assert upstream_id.startswith("upstream-")
+    assert upstream_id not in session
+
+
+def test_a_foreign_session_is_answered_exactly_as_an_unknown_one(house: House) -> None:
+    """Attack G01: nothing tells a stolen id from an invented one."""
+    foreign = house.gateway.open_session(house.bot)
+    last = foreign[-1]
+    unknown = foreign[:-1] + ("A" if last != "A" else "B")
+    before = house.upstream.bytes
+    told = [call_in(house, session, house.alice) for session in (foreign, unknown, "made-up")]
+    assert told[0][0] == 404
+    assert told[0][1]["error"] == told[1][1]["error"] == told[2][1]["error"]
+    assert told[0][1]["message"] == told[1][1]["message"] == told[2][1]["message"]
+    assert house.upstream.bytes == before
+    assert call_in(house, foreign, house.bot)[0] == 200
+
+
+def test_a_session_is_bound_to_the_client_as_well(house: House) -> None:
+    session = house.gateway.open_session(house.alice)
+    other = house.issuer.token(client_id="another-program")
+    assert call_in(house, session, other)[0] == 404
+    assert call_in(house, session, house.issuer.token())[0] == 200
+
+
+def test_a_session_id_does_not_tell_the_upstreams(house: House) -> None:
+    first, second = (house.gateway.open_session(house.alice) for _ in range(2))
+    assert first != second
+    assert all(0x21 <= ord(char) <= 0x7E for char in first)
+    assert len(first) >= 40
+
+
+def test_ending_a_session_ends_it_upstream(house: House) -> None:
+    session = house.gateway.open_session(house.alice)
+    before = house.upstream.count
+    with house.gateway.wire() as wire:
+        fields = [
+            ("Host", house.gateway.host),
+            ("Authorization", f"Bearer {house.alice}"),
+            ("Mcp-Session-Id", session),
+            ("MCP-Protocol-Version", "2025-11-25"),
+        ]
+        reply = wire.ask(http("DELETE", "/mcp/notes", fields))
+    assert reply.status in {200, 204}
+    assert [seen.method for seen in house.upstream.seen[before:]] == ["DELETE"]
+
+
+def test_a_session_id_on_a_stateless_request_changes_nothing(house: House) -> None:
+    """Attack B08: never a weaker path; the field is ignored and does not travel."""
+    before = house.upstream.count
+    reply = house.gateway.call(
+        "echo", {"text": "x"}, house.alice, headers=[("Mcp-Session-Id", "whatever"), ("Last-Event-ID", "7")]
+    )
+    if reply.status == 200:
+        (seen,) = house.upstream.calls(before)
+        assert (seen.header("mcp-session-id"), seen.header("last-event-id")) == (None, None)
+    else:
+        assert reply.status == 400
+        assert house.upstream.count == before
+
+
+@pytest.mark.parametrize("server", ["notes"])
+def test_a_call_without_a_session_passes_if_the_upstream_takes_it(house: House, server: str) -> None:
+    assert house.gateway.call("echo", {"text": "x"}, house.alice, era="session").status == 200
+
+
+def test_get_is_not_served_yet(house: House) -> None:
+    session = house.gateway.open_session(house.alice)
+    fields = [("Authorization", f"Bearer {house.alice}"), ("Mcp-Session-Id", session), ("Accept", "text/event-stream")]
+    reply = house.gateway.get("/mcp/notes", fields)
+    assert reply.status == 405
+    assert "POST" in (reply.header("allow") or "")
+
+
+def test_a_ping_is_answered(house: House) -> None:
+    session = house.gateway.open_session(house.alice)
+    reply = house.gateway.post(
+        message("ping", era="session", ident="p"), house.alice, era="session", headers=[("Mcp-Session-Id", session)]
+    )
+    assert (reply.status, reply.json()) == (200, {"jsonrpc": "2.0", "id": "p", "result": {}})
