@@ -12,10 +12,11 @@ use crate::policy::walk::rule_truth;
 use crate::policy::{Memory, Verdict};
 use crate::snapshot::Snapshot;
 
-const LEAVES: [(&str, &str, &str); 58] = [
+const LEAVES: [(&str, &str, &str); 59] = [
     ("accept", "", ""),
     ("reject", "", ""),
     ("authenticated_user", "", ""),
+    ("autonomous", "", ""),
     ("user", "is", "\"human:corp:alice\""),
     ("user", "not_in", "[\"human:corp:alice\",\"human:corp:bob\"]"),
     ("user", "ends_with", "\"alice\""),
