@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod deny;
 pub mod facts;
 mod fields;
@@ -12,4 +13,7 @@ pub mod head;
 pub mod json;
 pub mod mcp;
 pub mod policy;
+pub mod principal;
+pub mod seal;
 pub mod snapshot;
+pub mod token;

@@ -8,13 +8,12 @@ mod read;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use parts::{
-    Agent, Audit, Ceiling, Direct, Durability, Gateway, Issuer, Person, Redact, Refusals, Server, Service,
-};
+pub use parts::{Agent, Audit, Ceiling, Durability, Gateway, Person, Redact, Refusals, Server, Service};
 
 use crate::facts::PrincipalType;
 use crate::fields::Fault;
 use crate::policy::Policy;
+use crate::token::Issuers;
 
 /// Why bytes are not a Snapshot, and where, as in `policy.rules[3].any[0].of[1]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +41,8 @@ pub struct Snapshot {
     pub lockdown: bool,
     pub gateway: Gateway,
     pub audit: Audit,
-    pub issuers: Vec<Issuer>,
+    /// Ready to verify.
+    pub issuers: Issuers,
     pub people: Vec<Person>,
     /// By id.
     pub agents: BTreeMap<String, Agent>,

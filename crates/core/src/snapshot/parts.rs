@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::facts::{Class, PrincipalType};
-use crate::json::Value;
+use crate::audit::Redaction;
+use crate::facts::Class;
 
 /// How the gateway is reached, and how it refuses.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,14 @@ pub struct Audit {
     pub redact: Redact,
 }
 
+impl Audit {
+    /// What takes arguments out of records.
+    #[must_use]
+    pub fn redaction(&self) -> Redaction {
+        Redaction::new(&self.redact)
+    }
+}
+
 /// When an intent must be on disk before the call is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -50,43 +58,6 @@ pub enum Redact {
     All,
     /// Paths as in `argument/PATH`, cut into keys.
     Paths(Vec<Vec<String>>),
-}
-
-/// An issuer of tokens, with everything about it pinned.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Issuer {
-    /// Our name for it; `local` is the gateway itself.
-    pub name: String,
-    /// The `iss` that its tokens carry.
-    pub issuer: String,
-    /// Public JWKs.
-    pub keys: Vec<Value>,
-    pub algorithms: Vec<String>,
-    /// What its subjects are, whatever their claims say.
-    pub kind: PrincipalType,
-    /// The `aud` it must name; `None`: each server's own URL.
-    pub audience: Option<String>,
-    /// The only servers that its tokens open; `None`: all.
-    pub servers: Option<Vec<String>>,
-    /// Allowed `typ` headers.
-    pub typ: Vec<String>,
-    pub max_ttl_s: u64,
-    /// Claim names by fact (`email`, `groups`).
-    pub claims: BTreeMap<String, String>,
-    /// Only with these are `email` and `domain` facts.
-    pub email_domains: Option<Vec<String>>,
-    /// Its scopes as classes; `None`: its `mcp:*` scopes are taken as they are.
-    pub scopes: Option<BTreeMap<String, Vec<Class>>>,
-    pub direct: Direct,
-}
-
-/// Whether the subject of a token acts in person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Direct {
-    Always,
-    Never,
-    /// Through these clients only.
-    Clients(Vec<String>),
 }
 
 /// Somebody who may own things.

@@ -1,16 +1,15 @@
 //! The one reading of Snapshot bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::Snapshot;
-use super::parts::{
-    Agent, Audit, Ceiling, Direct, Durability, Gateway, Issuer, Person, Redact, Refusals, Server, Service,
-};
+use super::parts::{Agent, Audit, Ceiling, Durability, Gateway, Person, Redact, Refusals, Server, Service};
 use crate::facts::{Class, PrincipalType};
-use crate::fields::{Fault, Fields, join};
+use crate::fields::{Fault, Fields};
 use crate::json::{Limits, Value, parse};
 use crate::policy::{Policy, keys_of_path};
+use crate::token::Issuers;
 
 /// A Snapshot comes from our own control plane and may hold very many rules.
 const LIMITS: Limits = Limits { depth: 64, members: 50_000_000, string_bytes: 16 << 20 };
@@ -25,8 +24,7 @@ pub(super) fn snapshot(bytes: &[u8]) -> Result<Snapshot, Fault> {
     let lockdown = fields.flag("lockdown")?;
     let gateway = gateway(fields.required("gateway")?)?;
     let audit = audit(fields.required("audit")?)?;
-    let issuers = each(&mut fields, "issuers", issuer)?;
-    unique("issuers", issuers.iter().map(|issuer| issuer.name.as_str()))?;
+    let issuers = Issuers::from_json(fields.list("issuers")?, "issuers")?;
     let people = each(&mut fields, "people", person)?;
     unique("people", people.iter().map(|person| person.key.as_str()))?;
     let agents = each(&mut fields, "agents", agent)?;
@@ -127,60 +125,6 @@ fn audit(value: &Value) -> Result<Audit, Fault> {
     };
     fields.finish()?;
     Ok(Audit { durability, redact })
-}
-
-fn issuer(value: &Value, path: &str) -> Result<Issuer, Fault> {
-    let mut fields = Fields::of(value, path)?;
-    let keys = fields.list("keys")?.to_vec();
-    if keys.iter().any(|key| key.as_object().is_none()) {
-        return Err(fields.fault("keys", "must be a list of JWKs"));
-    }
-    let kind = PrincipalType::from_word(fields.text("type")?)
-        .ok_or_else(|| fields.fault("type", "must be human, service or agent"))?;
-    let claims =
-        fields.object("claims")?.iter().map(|(fact, claim)| Some((fact.to_owned(), claim.as_str()?.to_owned())));
-    let claims = claims.collect::<Option<_>>().ok_or_else(|| fields.fault("claims", "must name claims"))?;
-    let scopes = match fields.optional("scopes") {
-        None => None,
-        Some(value) => Some(scopes(value, &fields.path("scopes"))?),
-    };
-    let direct = match fields.required("direct")? {
-        Value::Bool(true) => Direct::Always,
-        Value::Bool(false) => Direct::Never,
-        value => Direct::Clients(
-            crate::fields::texts(value).ok_or_else(|| fields.fault("direct", "must be true, false or client ids"))?,
-        ),
-    };
-    let issuer = Issuer {
-        name: fields.text("name")?.to_owned(),
-        issuer: fields.text("issuer")?.to_owned(),
-        keys,
-        algorithms: fields.texts("algorithms")?,
-        kind,
-        audience: fields.optional_string("audience")?,
-        servers: fields.optional_texts("servers")?,
-        typ: fields.texts("typ")?,
-        max_ttl_s: fields.whole("max_ttl_s")?,
-        claims,
-        email_domains: fields.optional_texts("email_domains")?,
-        scopes,
-        direct,
-    };
-    fields.finish()?;
-    Ok(issuer)
-}
-
-fn scopes(value: &Value, path: &str) -> Result<BTreeMap<String, Vec<Class>>, Fault> {
-    let object = value.as_object().ok_or_else(|| Fault::at(path, "must be an object"))?;
-    let mut map = BTreeMap::new();
-    for (scope, granted) in object.iter() {
-        let words = crate::fields::texts(granted);
-        let granted = words
-            .and_then(|words| classes(&words))
-            .ok_or_else(|| Fault::at(join(path, scope), "must be a list of read, query, update and admin"))?;
-        map.insert(scope.to_owned(), granted);
-    }
-    Ok(map)
 }
 
 fn classes(words: &[String]) -> Option<Vec<Class>> {
