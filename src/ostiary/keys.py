@@ -8,33 +8,47 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
+from ostiary.store import StoredKey
+
 if TYPE_CHECKING:
-    from ostiary.store import Store, StoredKey
+    from ostiary.store import Store
 
 #: The longest life of a token, and a minute for clocks that differ.
 OVERLAP_S: Final = 3600 + 60
 
 
-def ensure_key(store: Store, *, now: int) -> StoredKey:
-    """Return the signing key, made first if the store has none."""
-    return store.signing_key() or rotate(store, now=now)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key that was made and is not in a store yet."""
+
+    kid: str
+    public: dict[str, str]
+    seed: bytes = field(repr=False)
 
 
-def rotate(store: Store, *, now: int) -> StoredKey:
-    """Make a new signing key and retire the one before; `now` is seconds since the epoch."""
+def make() -> NewKey:
+    """Make an Ed25519 key; its id is the thumbprint of the public part (RFC 7638)."""
     private = Ed25519PrivateKey.generate()
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": _base64url(private.public_key().public_bytes_raw())}
     kid = OKPKey.import_key(dict(jwk)).thumbprint()
-    store.add_key(kid, {**jwk, "kid": kid, "alg": "EdDSA", "use": "sig"}, private.private_bytes_raw(), now=now)
-    key = store.signing_key()
-    if key is None:  # add_key has just made it; without this the type would say otherwise
-        raise AssertionError("a store lost its new key")
-    return key
+    return NewKey(kid=kid, public={**jwk, "kid": kid, "alg": "EdDSA", "use": "sig"}, seed=private.private_bytes_raw())
+
+
+def install(store: Store, key: NewKey, *, now: int) -> StoredKey:
+    """Let `key` sign from now on, and retire the one before; `now` is seconds since the epoch."""
+    store.add_key(key.kid, key.public, key.seed, now=now)
+    return StoredKey(kid=key.kid, public=key.public, created_at=now, retired_at=None, seed=key.seed)
+
+
+def ensure_key(store: Store, *, now: int) -> StoredKey:
+    """Return the signing key, made first if the store has none."""
+    return store.signing_key() or install(store, make(), now=now)
 
 
 def published(store: Store, *, now: int) -> list[dict[str, str]]:

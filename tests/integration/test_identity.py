@@ -14,7 +14,7 @@ from tests.kit.gateway import Gateway, free_port, settings
 from tests.kit.house import House
 from tests.kit.issuer import Issuer, read
 from tests.kit.upstream import Seen
-from tests.kit.wire import SESSION_VERSION, tool_call
+from tests.kit.wire import SESSION_VERSION, Wire, call_headers, http, message, tool_call, wait_until
 
 
 def metadata_url(house: House) -> str:
@@ -252,8 +252,6 @@ def test_a_call_around_the_gateway_is_refused_by_a_guarded_server(house: House, 
     for_another_server = (seen.header("authorization") or "").removeprefix("Bearer ")
     port = free_port()
     with SdkServer(port, audience=f"http://127.0.0.1:{port}/mcp", **guard) as server:
-        from tests.kit.wire import Wire, call_headers, http
-
         body = tool_call("echo", {"text": "x"}, era="stateless")
         for token in (None, house.alice, issuer.token(), for_another_server):
             with Wire(("127.0.0.1", port)) as wire:
@@ -303,7 +301,6 @@ def test_issuers_are_pinned_each_for_itself(two_issuers: tuple[Gateway, Issuer, 
 
 
 def test_a_new_key_of_an_issuer_is_taken_from_its_file(two_issuers: tuple[Gateway, Issuer, Issuer]) -> None:
-    from tests.kit.wire import wait_until
 
     gateway, _, ci = two_issuers
     service = {"sub": "repo/main", "groups": ..., "scope": "tools.all"}
@@ -330,3 +327,89 @@ def test_our_own_keys_rotate_with_overlap(two_issuers: tuple[Gateway, Issuer, Is
     new = gateway.issue()
     assert read(new)[0]["kid"] in after - before
     assert gateway.call("echo", {"text": "x"}, new).status == 200
+
+
+@pytest.fixture
+def with_agents(tmp_path_factory: pytest.TempPathFactory, house: House) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("agents")
+    house.issuer.write(folder / "jwks.json")
+    config = settings({"notes": house.upstream.url}, house.issuer, listen=free_port(), admin=free_port())
+    config["identity"]["issuers"]["corp"]["direct"] = ["desktop"]
+    ceiling = {"servers": ["notes"], "classes": ["read"]}
+    config["agents"] |= {
+        "ide": {"owner": "alice", "purpose": "write code", "clients": {"corp": ["ide-1"]}, "ceiling": ceiling},
+        "idle": {"owner": "alice", "purpose": "nothing", "clients": {"corp": ["idle-1"]}},
+        "gone": {
+            "owner": "alice",
+            "purpose": "was here",
+            "clients": {"corp": ["gone-1"]},
+            "ceiling": ceiling,
+            "expires": "2026-01-01T00:00:00Z",
+        },
+    }
+    config["policy"].append(
+        {
+            "name": "in-person",
+            "allow": {"and": [{"groups": {"has": "dev"}}, {"actor_type": "human"}, {"action": "admin"}]},
+        }
+    )
+    with Gateway(folder, config) as gateway:
+        yield gateway
+
+
+def test_a_person_through_an_agent_is_held_to_the_agents_ceiling(with_agents: Gateway, house: House) -> None:
+    gateway = with_agents
+    in_person, via_ide = house.issuer.token(), house.issuer.token(client_id="ide-1")
+    told = {
+        (who, tool): gateway.call(tool, {"path": "/x"}, token).error.get("data", {}).get("reason", "allowed")
+        for who, token in (("in person", in_person), ("via ide", via_ide))
+        for tool in ("echo", "add", "delete_file")
+    }
+    assert told == {
+        ("in person", "echo"): "allowed",
+        ("in person", "add"): "allowed",
+        ("in person", "delete_file"): "allowed",
+        ("via ide", "echo"): "allowed",
+        ("via ide", "add"): "ceiling",
+        ("via ide", "delete_file"): "no_rule",
+    }
+    names = {
+        who: [
+            tool["name"]
+            for tool in gateway.post(message("tools/list", {}, era="stateless"), token).json()["result"]["tools"]
+        ]
+        for who, token in (("in person", in_person), ("via ide", via_ide))
+    }
+    assert names == {
+        "in person": ["echo", "read_file", "add", "delete_file", "hidden"],
+        "via ide": ["echo", "read_file"],
+    }
+
+
+def test_records_and_upstream_know_subject_and_actor(with_agents: Gateway, house: House) -> None:
+    before = house.upstream.count
+    with_agents.call("echo", {"text": "x"}, house.issuer.token(client_id="ide-1"))
+    (seen,) = house.upstream.calls(before)
+    _, claims = read((seen.header("authorization") or "").removeprefix("Bearer "))
+    record = with_agents.record_of(claims["jti"], "intent")
+    assert claims["sub"] == record["principal"]["id"] == "human:corp:alice@example.com"
+    assert claims["act"]["sub"] == record["agent"]["id"] == "agent:local:ide"
+    assert record["agent"]["owner"] == "alice"
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"client_id": "nobody-knows"}, "agent_unknown"),
+        ({"client_id": "desktop", "act": {"sub": "somebody"}}, "agent_unknown"),
+        ({"client_id": "idle-1"}, "ceiling"),
+        ({"client_id": "gone-1"}, "agent_suspended"),
+    ],
+)
+def test_an_agent_that_is_not_registered_or_has_no_ceiling_may_nothing(
+    with_agents: Gateway, house: House, claims: dict[str, Any], reason: str
+) -> None:
+    before = house.upstream.bytes
+    reply = with_agents.call("echo", {"text": "x"}, house.issuer.token(**claims))
+    assert (reply.status, reply.error["code"], reply.error["data"]["reason"]) == (200, 4030, reason)
+    assert house.upstream.bytes == before

@@ -91,8 +91,10 @@ def test_show_joins_intent_and_outcome(house: House, era: str) -> None:
 
 def test_explain_says_which_rule_decided(house: House) -> None:
     deny = refused(house, "stateless")
-    told = house.gateway.run_json("explain", deny["id"], "--config", str(house.gateway.file))
-    assert (told["decision"], told["reason"]) == ("deny", "denied_by_rule")
+    done = house.gateway.run("explain", deny["id"], "--config", str(house.gateway.file), "--json", check=False)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["decision"], told["reason"]) == (1, "deny", "denied_by_rule")
+    assert (told["replay"], told["same"]) == ("agree", True)
     (rule,) = told["rules"]
     assert (rule["name"], rule["line"]) == ("no-etc", line_of(house.gateway.file, '"no-etc"'))
 

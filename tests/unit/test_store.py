@@ -13,7 +13,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from ostiary import keys
-from ostiary.store import Lockdown, SealingKey, SealingKeyError, Store, StoreError, StoreInUseError, StoreLock, StorePath
+from ostiary.store import (
+    Lockdown,
+    SealingKey,
+    SealingKeyError,
+    Store,
+    StoreError,
+    StoreInUseError,
+    StoreLock,
+    StorePath,
+)
 from ostiary.store.tables import metadata
 
 NOW = 1_790_000_000
@@ -163,7 +172,7 @@ def test_a_sealed_text_opens_only_in_its_own_place() -> None:
 def test_after_a_rotation_the_old_key_is_published_until_its_tokens_have_expired(path: StorePath) -> None:
     with open_store(path) as store:
         old = keys.ensure_key(store, now=NOW)
-        new = keys.rotate(store, now=NOW + 10)
+        new = keys.install(store, keys.make(), now=NOW + 10)
         kids = [key["kid"] for key in keys.published(store, now=NOW + 10 + keys.OVERLAP_S - 1)]
         later = [key["kid"] for key in keys.published(store, now=NOW + 10 + keys.OVERLAP_S)]
         everything = [key.kid for key in store.all_keys()]

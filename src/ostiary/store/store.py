@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ostiary.store.errors import StoreError
 from ostiary.store.sealing import SealingKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from ostiary.store.paths import StorePath
@@ -106,7 +108,11 @@ class Store:
         """Open for the lockdown alone, which must work without key and config; the caller holds the lock."""
         path.prepare()
         engine = _engine(path.database)
-        _migrate(engine)
+        try:
+            _migrate(engine)
+        except DatabaseError as error:
+            engine.dispose()
+            raise StoreError(f"the store {path.database} cannot be used: {error.orig}") from error
         return cls(path, engine, None)
 
     def close(self) -> None:
@@ -128,18 +134,34 @@ class Store:
             raise StoreError("the store was opened without its sealing key")
         return self._sealing
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DatabaseError as error:
+            raise StoreError(f"the store {self.path.database} cannot be read: {error.orig}") from error
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DatabaseError as error:
+            raise StoreError(f"the store {self.path.database} cannot be changed: {error.orig}") from error
+
     # Keys ------------------------------------------------------------------------------------------------------------
 
     def all_keys(self) -> list[StoredKey]:
         """Return all keys, the newest first, without private parts."""
         query = sa.select(tables.keys).order_by(tables.keys.c.created_at.desc(), tables.keys.c.kid)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_stored_key(row, None) for row in connection.execute(query)]
 
     def signing_key(self) -> StoredKey | None:
         """Return the key that signs now, with its private part; `None` before the first one is made."""
         query = sa.select(tables.keys).where(tables.keys.c.retired_at.is_(None))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
@@ -148,7 +170,7 @@ class Store:
     def add_key(self, kid: str, public: dict[str, str], seed: bytes, *, now: int) -> None:
         """Make `kid` the signing key. The one before retires: it can be verified with, and sign nothing more."""
         sealed = self.sealing.seal(seed, f"key {kid}")
-        with self._engine.begin() as connection:
+        with self._changing() as connection:
             connection.execute(
                 sa.update(tables.keys).where(tables.keys.c.retired_at.is_(None)).values(retired_at=now, sealed=None)
             )
@@ -164,14 +186,14 @@ class Store:
         """Keep a snapshot's bytes and return their digest; keeping the same bytes again changes nothing."""
         digest = hashlib.sha256(data).hexdigest()
         row = insert(tables.snapshots).values(digest=digest, data=data, first_used_at=now).on_conflict_do_nothing()
-        with self._engine.begin() as connection:
+        with self._changing() as connection:
             connection.execute(row)
         return digest
 
     def snapshot(self, digest: str) -> bytes | None:
         """Return the bytes of a snapshot that was once in force."""
         query = sa.select(tables.snapshots.c.data).where(tables.snapshots.c.digest == digest)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             data: bytes | None = connection.execute(query).scalar_one_or_none()
         return data
 
@@ -189,21 +211,21 @@ class Store:
 
     def lift(self) -> None:
         """End the lockdown; without one, nothing happens."""
-        with self._engine.begin() as connection:
+        with self._changing() as connection:
             connection.execute(sa.delete(tables.settings).where(tables.settings.c.name == LOCKDOWN))
 
     # Settings --------------------------------------------------------------------------------------------------------
 
     def _setting(self, name: str) -> dict[str, Any] | None:
         query = sa.select(tables.settings.c.value).where(tables.settings.c.name == name)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             text: str | None = connection.execute(query).scalar_one_or_none()
         return None if text is None else json.loads(text)
 
     def _set(self, name: str, value: dict[str, Any], *, now: int) -> None:
         changed = {"value": json.dumps(value, sort_keys=True), "changed_at": now}
         row = insert(tables.settings).values(name=name, **changed).on_conflict_do_update(["name"], set_=changed)
-        with self._engine.begin() as connection:
+        with self._changing() as connection:
             connection.execute(row)
 
 

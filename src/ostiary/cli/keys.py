@@ -1,0 +1,70 @@
+"""`ostiary keys`: the gateway's own signing keys."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from ostiary.cli.output import ConfigOption, JsonOption, out, print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="The gateway's own signing keys.")
+    group.command("list")(list_keys)
+    group.command("rotate")(rotate)
+    app.add_typer(group, name="keys")
+
+
+def list_keys(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
+    """List the signing keys: which one signs, and until when the old ones are published."""
+    from ostiary.admin import describe_keys
+    from ostiary.cli.reach import ask, locate_store
+    from ostiary.store import Store
+
+    path = locate_store(config)
+    answer = ask(path, "GET", "/keys")
+    if answer is None:
+        with Store.open_public(path) as store:
+            answer = {"keys": describe_keys(store.all_keys())}
+    if as_json:
+        print_json(answer)
+        return
+    table = Table("key", "state", "made", "published until", box=None, pad_edge=False)
+    for key in answer["keys"]:
+        table.add_row(key["kid"], _state(key), _time(key["created_at"]), _time(key["published_until"]))
+    out().print(table)
+
+
+def rotate(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
+    """Make a new signing key and sign with it from now on.
+
+    The one before can sign nothing more, and stays published until every token that it signed has expired.
+    """
+    from ostiary.cli.reach import ask, locate_store
+    from ostiary.config import load
+    from ostiary.registrar import Operator
+    from ostiary.runtime import open_for_acts
+
+    answer = ask(locate_store(config), "POST", "/keys/rotate")
+    if answer is None:
+        with open_for_acts(load(config)) as (registrar, _):
+            answer = {"kid": registrar.rotate_keys(Operator.of_this_process()).kid}
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(f"[bold]{answer['kid']}[/bold] signs from now on")
+
+
+def _state(key: dict[str, Any]) -> str:
+    if key["state"] == "signing":
+        return "[green]signs[/green]"
+    return "published" if time.time() < key["published_until"] else "[dim]retired[/dim]"
+
+
+def _time(at: int | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))

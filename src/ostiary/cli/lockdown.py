@@ -1,0 +1,77 @@
+"""`ostiary lockdown`: refuse everything, now, whatever the files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ostiary.cli.output import ConfigOption, JsonOption, err, out, print_json
+
+if TYPE_CHECKING:
+    from ostiary.store import StorePath
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("lockdown")(lockdown)
+
+
+def lockdown(
+    lift: Annotated[bool, typer.Option("--lift", help="End the lockdown.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; it is recorded.", metavar="TEXT")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="The store, where the configuration file cannot say it.", metavar="PATH")
+    ] = None,
+    config: ConfigOption = Path("ostiary.yaml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse every call until `--lift`, over restarts too. Works with a wrong configuration file, or none."""
+    from ostiary.cli.reach import ask, locate_store
+
+    if reason is not None:
+        # What is no text in the terminal's encoding could not be recorded, and must not stand in the way.
+        reason = reason.encode("utf-8", "replace").decode("utf-8")
+    path = locate_store(config, store)
+    recorded = True
+    if ask(path, "POST", "/lift" if lift else "/lockdown", {"reason": reason}) is None:
+        recorded = _without_gateway(path, config, reason, lift=lift)
+    if as_json:
+        print_json({"lockdown": not lift})
+    elif lift:
+        out().print("the lockdown is lifted")
+    else:
+        out().print("[bold red]lockdown[/bold red]: every call is refused until `ostiary lockdown --lift`")
+    if not recorded:
+        err().print("[dim]it could not be recorded now: the next start of the gateway records it[/dim]")
+
+
+def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: bool) -> bool:
+    """Change the store itself; false if the record has to wait for the next start."""
+    from ostiary.config import load
+    from ostiary.errors import ConfigError
+    from ostiary.registrar import NotRecordedError, Operator, mark_lockdown
+    from ostiary.runtime import open_for_acts
+    from ostiary.store import Store, StoreLock
+
+    by = Operator.of_this_process()
+    try:
+        config = load(file)
+    except ConfigError:
+        if lift:
+            # Lifting gives, so it is recorded first; without a usable file there is nowhere to record it.
+            raise
+        with StoreLock(path), Store.open_unsealed(path) as store:
+            mark_lockdown(store, reason, by)
+        return False
+    with open_for_acts(config) as (registrar, _):
+        if lift:
+            registrar.lift(reason, by)
+        else:
+            registrar.lock_down(reason, by)
+            try:
+                registrar.record_lockdown(by)
+            except NotRecordedError:
+                return False
+    return True

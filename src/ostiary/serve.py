@@ -1,0 +1,113 @@
+"""The main task of `ostiary run`: sockets, signals, the watch over the files, and an orderly end.
+
+One process, one task group. SIGTERM and SIGINT drain and end with success, SIGHUP reads the files again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from ostiary.admin import acts_app, bind_tcp, bind_unix, health_app, make_server
+from ostiary.runtime import Runtime
+from ostiary.watch import Watcher
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = structlog.get_logger()
+
+TICK_S: Final = 30.0
+EVENTS_S: Final = 1.0
+
+
+def configure_log() -> None:
+    """Log to standard error: one readable line each, in colour on a terminal."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+
+
+async def serve(path: Path, *, ready: asyncio.Event | None = None, stopping: asyncio.Event | None = None) -> None:
+    """Run the gateway of the file at `path` until asked to stop; raises `OstiaryError` if it cannot start.
+
+    `ready` is set once everything answers. Setting `stopping` has the effect of SIGTERM.
+    """
+    stopping = stopping or asyncio.Event()
+    reload_now = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_now.set)
+    runtime = await asyncio.to_thread(Runtime.start, path)
+    try:
+        with bind_tcp(runtime.config.admin.listen) as tcp, bind_unix(runtime.socket) as unix:
+            health, acts = make_server(health_app(runtime), unix=False), make_server(acts_app(runtime), unix=True)
+            watcher = Watcher(runtime.stamps)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(health.serve(sockets=[tcp]))
+                group.create_task(acts.serve(sockets=[unix]))
+                others = [
+                    group.create_task(watcher.run()),
+                    group.create_task(_follow_files(runtime, watcher, reload_now)),
+                    group.create_task(_tell_events(runtime)),
+                    group.create_task(_tick(runtime)),
+                ]
+                if ready is not None:
+                    ready.set()
+                await stopping.wait()
+                log.info("stopping: calls in flight may finish")
+                # Health and acts answer while the calls finish: /readyz says that nothing new should come here.
+                await asyncio.to_thread(runtime.drain)
+                for task in others:
+                    task.cancel()
+                health.should_exit = acts.should_exit = True
+        runtime.socket.unlink(missing_ok=True)
+    finally:
+        await asyncio.to_thread(runtime.close)
+
+
+async def _follow_files(runtime: Runtime, watcher: Watcher, reload_now: asyncio.Event) -> None:
+    """Put changed files in force once they are at rest, or at once on SIGHUP."""
+    while True:
+        cause = await _next_cause(watcher, reload_now)
+        stamps = await asyncio.to_thread(runtime.reload, cause)
+        watcher.accept(stamps)
+
+
+async def _next_cause(watcher: Watcher, reload_now: asyncio.Event) -> str:
+    waits = [asyncio.create_task(watcher.changed()), asyncio.create_task(reload_now.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if reload_now.is_set():
+        reload_now.clear()
+        return "SIGHUP"
+    return "changed files"
+
+
+async def _tell_events(runtime: Runtime) -> None:
+    """Log what the data plane reports."""
+    while True:
+        for text in await asyncio.to_thread(runtime.gateway.events, EVENTS_S):
+            event: dict[str, Any] = json.loads(text)
+            log.error(event.pop("kind"), **event)
+
+
+async def _tick(runtime: Runtime) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        await asyncio.to_thread(runtime.tick)

@@ -1,0 +1,68 @@
+"""Known attacks, as data: each refused, recorded and kept from the upstream; each harmless twin passes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit.attack import lay_out
+from tests.kit.house import House
+from tests.kit.wire import Reply
+
+HERE = Path(__file__).parent
+FILES = sorted(HERE.glob("*.json"))
+CASES = [(file.stem, case) for file in FILES for case in json.loads(file.read_text())]
+BOTH = ["session", "stateless"]
+
+
+def ids() -> list[Any]:
+    return [pytest.param(case, era, id=f"{case['id']}-{era}") for _, case in CASES for era in case.get("eras", BOTH)]
+
+
+def one_of(value: Any, era: str) -> list[Any]:
+    if isinstance(value, dict):
+        value = value[era]
+    return value if isinstance(value, list) else [value]
+
+
+def ask(house: House, send: dict[str, Any], era: str) -> Reply:
+    with house.gateway.wire() as wire:
+        return wire.ask(lay_out(send, era=era, house=house))
+
+
+def at(record: Any, path: str) -> Any:
+    for name in path.split("."):
+        record = record[name]
+    return record
+
+
+def test_every_case_has_an_id_of_its_own_and_a_source() -> None:
+    names = [case["id"] for _, case in CASES]
+    assert len(names) == len(set(names))
+    assert [case["id"] for _, case in CASES if not (case["source"] and case["why"])] == []
+
+
+@pytest.mark.parametrize(("case", "era"), ids())
+def test_an_attack_is_refused_recorded_and_not_forwarded(case: dict[str, Any], era: str, house: House) -> None:
+    must = case["must"]
+    since, before = len(house.gateway.records()), house.upstream.bytes
+    reply = ask(house, case["send"], era)
+    assert reply.status in one_of(must["status"], era), reply
+    assert reply.error.get("code") in one_of(must.get("code"), era), reply
+    assert house.upstream.bytes - before == must["upstream_bytes"] == 0
+    if must["recorded"]:
+        (record,) = house.gateway.next_record(since, "deny")
+        assert record["reason"] in one_of(must["reason"], era)
+        assert record["decision"] == "deny"
+        for path, value in must.get("record", {}).items():
+            assert at(record, path) == value
+
+
+@pytest.mark.parametrize(("case", "era"), ids())
+def test_the_harmless_twin_of_an_attack_passes(case: dict[str, Any], era: str, house: House) -> None:
+    before = house.upstream.count
+    reply = ask(house, case["twin"], era)
+    assert (reply.status, reply.error) == (200, {}), reply
+    (seen,) = house.upstream.seen[before:]
+    for mark in case.get("twin_must", {}).get("upstream_lacks", []):
+        assert mark.encode() not in seen.head + seen.body

@@ -1,0 +1,203 @@
+"""Whatever is done to a message: what the upstream gets is the one meaning that was decided, or it gets nothing."""
+
+import base64
+import hashlib
+import json
+import random
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.kit.chain import canonical
+from tests.kit.house import House
+from tests.kit.issuer import read
+from tests.kit.upstream import Seen
+from tests.kit.wire import CutError, Reply, Wire, call_headers, http, tool_call
+
+STILL = settings(deadline=None, suppress_health_check=list(HealthCheck))
+ERAS = st.sampled_from(["session", "stateless"])
+CALLS = [
+    ("echo", {"text": "x"}),
+    ("read_file", {"path": "/tmp/a", "more": [1, {"b": None}, "é\u2028"]}),
+    ("read_file", {"path": "/etc/passwd"}),
+    ("delete_file", {"path": "/tmp/a"}),
+    ("add", {"a": 1, "b": -2, "c": [0.5, 100, True]}),
+]
+TOKENS = [
+    b'"name"', b'"Name"', b'"na\\u006de"', b'"arguments"', b'"method"', b'"params"', b'"id"', b'"path"', b'"_meta"',
+    b'"jsonrpc":"2.0"', b'"result":{}', b'"error":{}', b'"delete_file"', b'"echo"', b'"read_file"', b'"tools/list"',
+    b'"/etc/passwd"', b"null", b"true", b"1e999", b"1.0", b"9007199254740993", b"-0", b"NaN", b"{}", b"[]", b"{", b"}",
+    b"[", b"]", b",", b":", b'"', b"\\", b"\\u0000", b"\\ud800", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\xc0\xaf", b" ",
+    b"\n", b"/**/", b"0",
+]  # fmt: skip
+FIELDS = [
+    ("Mcp-Name", "delete_file"), ("mcp-name", "echo"), ("Mcp-Method", "tools/list"), ("Mcp_Name", "echo"),
+    ("MCP-Protocol-Version", "2026-07-28"), ("MCP-Protocol-Version", "2025-11-25"), ("MCP-Protocol-Version", "x"),
+    ("Mcp-Session-Id", "abc"), ("Mcp-Param-Text", "x"), ("Mcp-Param-Path", "/tmp/a"), ("Content-Encoding", "gzip"),
+    ("Content-Type", "text/plain"), ("Content-Type", "application/json; charset=utf-8"), ("Host", "evil.test"),
+    ("Authorization", "Bearer x"), ("Connection", "Mcp-Name"), ("Connection", "close, Content-Type"), ("Accept", "*/*"),
+    ("Origin", "http://evil.test"), ("X-Forwarded-User", "root"), ("Cookie", "a=b"), ("Expect", "100-continue"),
+    ("Upgrade", "h2c"), ("Trailer", "Authorization"), ("TE", "trailers"), ("traceparent", "00-x"),
+]  # fmt: skip
+
+
+def strictly(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate key")
+    return found
+
+
+def refuse(word: str) -> Any:
+    raise ValueError(word)
+
+
+def read_strictly(body: bytes) -> Any:
+    """Read JSON with exact numbers, refusing what two readers could read in two ways."""
+    text = body.decode("utf-8")
+    if text.startswith("\ufeff"):
+        raise ValueError("a BOM")
+    return json.loads(text, object_pairs_hook=strictly, parse_constant=refuse, parse_float=Decimal)
+
+
+def judge(house: House, sent: bytes, reply: Reply | None, seen: list[Seen]) -> None:
+    """Hold one request, its answer and what arrived upstream against one another."""
+    if not seen:
+        return
+    (got,) = seen
+    assert reply is not None
+    assert reply.status == 200, reply
+    meant, arrived = read_strictly(sent), read_strictly(got.body)
+    assert set(arrived) <= {"jsonrpc", "id", "method", "params"}
+    assert (arrived["method"], arrived.get("params")) == (meant["method"], meant.get("params"))
+    _, claims = read((got.header("authorization") or "").removeprefix("Bearer "))
+    if arrived["method"] != "tools/call":
+        return
+    name, arguments = arrived["params"]["name"], json.loads(got.body)["params"].get("arguments", {})
+    intent = house.gateway.record_of(claims["jti"], "intent")
+    assert (intent["decision"], intent["tool"], claims["tool"]) == ("allow", f"notes/{name}", name)
+    assert _same(intent["args"], arguments)
+    assert name in {"echo", "read_file", "add"}
+    assert "/etc" not in json.dumps(arguments.get("path", ""))
+    if not _has_float(arguments):
+        digest = hashlib.sha256(canonical(arguments).encode()).digest()
+        assert claims["args_sha256"] == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    if got.stateless:
+        assert (got.header("mcp-method"), got.header("mcp-name")) == ("tools/call", name)
+    else:
+        assert (got.header("mcp-method"), got.header("mcp-name")) == (None, None)
+
+
+def _has_float(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_float, value.values()))
+    return any(map(_has_float, value)) if isinstance(value, list) else isinstance(value, float)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equal as JSON values: `1.0` is `1`, `true` is not."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
+
+
+def mutated(body: bytes, chance: random.Random, times: int) -> bytes:
+    for _ in range(times):
+        at, to = sorted(chance.randrange(len(body) + 1) for _ in range(2))
+        match chance.randrange(6):
+            case 0:
+                body = body[:at] + chance.choice(TOKENS) + body[at:]
+            case 1:
+                body = body[:at] + chance.choice(TOKENS) + body[min(to, at + 12) :]
+            case 2:
+                body = body[:at] + body[min(to, at + 6) :]
+            case 3:
+                body = body[:at] + body[at:to] * 2 + body[to:]
+            case 4 if at < len(body):
+                body = body[:at] + bytes([body[at] ^ (1 << chance.randrange(8))]) + body[at + 1 :]
+            case _:
+                body = _member_again(body, chance)
+    return body
+
+
+def _member_again(body: bytes, chance: random.Random) -> bytes:
+    """Put one more member into some object, at its beginning."""
+    places = [at for at, byte in enumerate(body) if byte == 0x7B]
+    if not places:
+        return body
+    at = chance.choice(places) + 1
+    member = chance.choice(TOKENS[:9]) + b":" + chance.choice(TOKENS[12:24])
+    return body[:at] + member + b"," + body[at:]
+
+
+def send(house: House, raw: bytes, *, deadline_s: float = 10.0) -> tuple[Reply | None, list[Seen]]:
+    before = house.upstream.count
+    with Wire(house.gateway.address, deadline_s=deadline_s) as wire:
+        try:
+            reply: Reply | None = wire.ask(raw)
+        except (CutError, TimeoutError):
+            reply = None
+    return reply, house.upstream.seen[before:]
+
+
+@STILL
+@settings(max_examples=1500)
+@given(ERAS, st.sampled_from(CALLS), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_a_mutated_body_is_forwarded_as_what_was_decided_or_not_at_all(
+    house: House, era: str, call: tuple[str, dict[str, Any]], times: int, chance: random.Random
+) -> None:
+    message = tool_call(*call, era=era)
+    body = mutated(json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(), chance, times)
+    reply, seen = send(
+        house, http("POST", "/mcp/notes", call_headers(house.gateway.host, house.alice, message, era=era), body)
+    )
+    assert reply is not None, "every whole request is answered"
+    judge(house, body, reply, seen)
+
+
+@STILL
+@settings(max_examples=500)
+@given(ERAS, st.sampled_from(CALLS), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_mutated_header_fields_never_change_the_meaning(
+    house: House, era: str, call: tuple[str, dict[str, Any]], times: int, chance: random.Random
+) -> None:
+    message = tool_call(*call, era=era)
+    fields = call_headers(house.gateway.host, house.alice, message, era=era)
+    for _ in range(times):
+        at = chance.randrange(len(fields))
+        match chance.randrange(4):
+            case 0:
+                fields.insert(at, chance.choice(FIELDS))
+            case 1:
+                fields[at] = chance.choice(FIELDS)
+            case 2 if len(fields) > 1:
+                del fields[at]
+            case _:
+                name, value = fields[at]
+                fields[at] = (name, chance.choice([value + " ", value.upper(), value + ", x", "", value[:-1]]))
+    body = json.dumps(message).encode()
+    reply, seen = send(house, http("POST", "/mcp/notes", fields, body))
+    judge(house, body, reply, seen)
+
+
+@STILL
+@settings(max_examples=200)
+@given(ERAS, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_mutated_bytes_of_the_head_never_change_the_meaning(
+    house: House, era: str, times: int, chance: random.Random
+) -> None:
+    message = tool_call("echo", {"text": "x"}, era=era)
+    body = json.dumps(message).encode()
+    raw = bytearray(http("POST", "/mcp/notes", call_headers(house.gateway.host, house.alice, message, era=era), body))
+    head = len(raw) - len(body)
+    for _ in range(times):
+        at = chance.randrange(head)
+        raw[at : at + chance.randrange(2)] = chance.choice(
+            [b"\r", b"\n", b"\x00", b" ", b"\t", b":", b",", b"\r\n ", b"\x80", b"%", b"/", b"0"]
+        )
+    reply, seen = send(house, bytes(raw), deadline_s=0.3)
+    if reply is not None and seen:
+        judge(house, body, reply, seen[:1])

@@ -1,0 +1,197 @@
+"""`ostiary explain` without a record: which rule, what was near, what would help, and wrong use."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ostiary.cli import app
+
+RULES = """\
+- name: dev-reads
+  allow: {and: [{groups: {has: dev}}, {action: {in: [read, query]}}, {server: notes}]}
+- name: alice-edits
+  allow: {and: [{user: alice}, {action: update}]}
+- name: bot-by-itself
+  allow: {and: [{agent: bot}, {action: read}]}
+- name: no-etc
+  deny: {or: [{argument/path: {starts_with: /etc}}]}
+- name: no-dots
+  mode: shadow
+  deny: {or: [{argument/path: {contains: ..}}]}
+"""
+CONFIG = """\
+gateway: {listen: 127.0.0.1:8811, url: http://127.0.0.1:8811}
+people: {alice: {email: alice@example.com}}
+agents: {bot: {owner: alice, ceiling: {servers: [notes], classes: [read]}}}
+servers:
+  notes: {url: http://127.0.0.1:9901/mcp, owner: alice, pins: off, tools: {echo: {class: read}, wipe: {class: admin}}}
+policy:
+  - name: bot-reads
+    allow: {and: [{agent: bot}, {server: notes}]}
+"""
+DEV = {"type": "human", "id": "human:corp:alice", "groups": ["dev"]}
+BOT = {"type": "agent", "id": "agent:local:bot"}
+
+
+def run(*words: str, stdin: str = "") -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["explain", *words], input=stdin)
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    return str(file)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    file = tmp_path / "ostiary.yaml"
+    file.write_text(CONFIG)
+    return str(file)
+
+
+def call(principal: dict[str, Any], **more: object) -> dict[str, Any]:
+    return {"principal": principal, "server": "notes", "tool": "echo", "class": "read", **more}
+
+
+DECIDED: list[tuple[str, dict[str, Any], int, str | None, list[tuple[str, int]]]] = [
+    ("a rule allows", call(DEV), 0, None, [("dev-reads", 1)]),
+    ("a bare name means the caller of the facts", call(DEV, **{"class": "update"}), 0, None, [("alice-edits", 3)]),
+    (
+        "no rule allows",
+        call({"type": "human", "id": "human:corp:bob", "groups": []}, **{"class": "update"}),
+        *(1, "no_rule", []),
+    ),
+    ("deny beats allow", call(DEV, arguments={"path": "/etc/passwd"}), 1, "denied_by_rule", [("no-etc", 7)]),
+    ("a wrong type denies", call(DEV, arguments={"path": 5}), 1, "denied_by_rule", [("no-etc", 7)]),
+    ("an agent by itself", call(BOT), 0, None, [("bot-by-itself", 5)]),
+    (
+        "not an agent that acts for somebody",
+        call({"type": "human", "id": "human:corp:bob"}, agent={"id": "agent:local:bot"}),
+        *(1, "no_rule", []),
+    ),
+    ("the token's scope is a ceiling", call(DEV, token={"scope": "mcp:query"}), 1, "scope", [("dev-reads", 1)]),
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "reason", "by"), [row[1:] for row in DECIDED], ids=[row[0] for row in DECIDED]
+)
+def test_the_answer_names_the_rules_that_decide(
+    rules: str, facts: dict[str, Any], code: int, reason: str | None, by: list[tuple[str, int]]
+) -> None:
+    status, text, _ = run("--policy", rules, "--facts", "-", "--json", stdin=json.dumps(facts))
+    answer = json.loads(text)
+    assert (status, answer["decision"], answer["reason"]) == (code, "deny" if code else "allow", reason)
+    assert [(rule["name"], rule["file"], rule["line"]) for rule in answer["rules"]] == [
+        (name, "rules.yaml", line) for name, line in by
+    ]
+
+
+def test_a_refusal_says_what_was_near_and_what_would_change_it(rules: str, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps(call({"type": "human", "id": "human:corp:bob", "groups": ["dev"]}, server="other")))
+    status, text, _ = run("--policy", rules, "--facts", str(facts))
+    assert status == 1
+    assert "denied: no_rule, no rule allows this" in text
+    assert "nearest: dev-reads (rules.yaml:1)\n    not met: server: notes\n" in text
+    assert "what would change it: dev-reads (rules.yaml:1) would allow it, if this held: `server: notes`" in text
+
+
+def test_a_refusal_by_a_rule_says_which_leaves_met_it(rules: str) -> None:
+    status, text, _ = run("--policy", rules, "--facts", "-", stdin=json.dumps(call(DEV, arguments={"path": "/etc"})))
+    assert status == 1
+    assert "denied by no-etc (rules.yaml:7)\n    met: argument/path: {starts_with: /etc}\n" in text
+
+
+def test_a_missing_scope_is_named_as_the_remedy(rules: str) -> None:
+    _, text, _ = run("--policy", rules, "--facts", "-", stdin=json.dumps(call(DEV, token={"scope": "mcp:query"})))
+    assert "what would change it: a token with the scope `mcp:read`" in text
+
+
+def test_an_allow_names_its_rule_and_what_shadow_rules_would_do(rules: str) -> None:
+    status, text, _ = run("--policy", rules, "--facts", "-", stdin=json.dumps(call(DEV, arguments={"path": "a/../b"})))
+    assert status == 0
+    assert text.startswith("allowed\n  allowed by dev-reads (rules.yaml:1)\n")
+    assert "with the rules in shadow mode enforced: deny, by no-dots (rules.yaml:9)" in text
+
+
+OPTIONS = ["--principal", "agent:local:bot", "--server", "notes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        ([*OPTIONS, "--tool", "echo"], 0, None),
+        ([*OPTIONS, "--tool", "echo", "--args", '{"text": 1.50}'], 0, None),
+        ([*OPTIONS, "--tool", "wipe"], 1, "ceiling"),
+        ([*OPTIONS, "--tool", "unlisted"], 1, "ceiling"),
+        (["--principal", "agent:local:spy", "--server", "notes", "--tool", "echo"], 1, "agent_unknown"),
+        (["--principal", "agent:local:bot", "--server", "nowhere", "--tool", "echo"], 1, "unknown_server"),
+        (["--principal", "human:corp:a", "--agent", "bot", "--server", "notes", "--tool", "echo"], 1, "no_rule"),
+    ],
+)
+def test_a_described_request_is_decided_by_the_configuration(
+    config: str, words: list[str], code: int, reason: str | None
+) -> None:
+    status, text, _ = run(*words, "--config", config, "--json")
+    assert (status, json.loads(text)["reason"]) == (code, reason)
+
+
+WRONG = [
+    ([], "give a DECISION"),
+    (["--policy", "RULES"], "go together"),
+    (["--policy", "RULES", "--facts", "-", "--tool", "x"], "--tool cannot be given with"),
+    (["--policy", "RULES", "--facts", "no-such-file"], "cannot be read"),
+    (["--principal", "alice", "--server", "notes", "--tool", "x"], "TYPE:ISSUER:SUBJECT"),
+    ([*OPTIONS, "--tool", "x", "--args", "{"], "not JSON"),
+    ([*OPTIONS, "--tool", "x", "--config", "CONFIG", "--args", "[]"], "arguments"),
+    ([*OPTIONS, "--tool", "x", "--config", "CONFIG", "--args", '{"n": 1e999}'], "arguments"),
+    (["not-an-id", "--config", "CONFIG"], "not-an-id"),
+    (["not-an-id", "--server", "x"], "--server cannot be given with a decision"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(row[0]) or "nothing" for row in WRONG])
+def test_wrong_use_exits_with_two_and_says_why(rules: str, config: str, words: list[str], message: str) -> None:
+    words = [{"RULES": rules, "CONFIG": config}.get(word, word) for word in words]
+    status, text, told = run(*words, stdin="{}")
+    assert (status, text) == (2, "")
+    assert message in " ".join(told.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("", ""),
+        ("{}", "principal"),
+        ('{"principal": {"type": "human", "id": "human:corp:a"}, "server": "s", "tool": "t", "colour": 1}', "colour"),
+        ('{"principal": {"type": "robot", "id": "x"}, "server": "s", "tool": "t"}', "principal.type"),
+        ('{"server": "s", "server": "t"}', "server"),
+    ],
+)
+def test_facts_that_cannot_be_used_are_wrong_use(rules: str, facts: str, message: str) -> None:
+    status, text, told = run("--policy", rules, "--facts", "-", stdin=facts)
+    assert (status, text) == (2, "")
+    assert "these facts cannot be used" in told
+    assert message in told
+
+
+def test_a_policy_with_faults_tells_them_all_with_their_places(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("- name: a\n  deny: {or: [{grups: dev}]}\n- name: b\n  allow: {and: [{action: read}]}\n")
+    status, _, told = run("--policy", str(file), "--facts", "-", stdin=json.dumps(call(DEV)))
+    assert status == 2
+    assert "rules.yaml:2:15" in told
+    assert "rules.yaml:4:11" in told
+    assert "did you mean `groups`?" in told
+
+
+def test_any_part_of_a_configuration_will_do(config: str) -> None:
+    status, text, _ = run("--policy", config, "--facts", "-", "--json", stdin=json.dumps(call(BOT)))
+    assert (status, json.loads(text)["rules"][0]["line"]) == (0, 7)
