@@ -5,7 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod deny;
 pub mod head;
 pub mod json;
 pub mod mcp;
+pub mod principal;
+pub mod seal;
+pub mod token;

@@ -1,1 +1,3 @@
-//! x
+//! Every effect of the data plane.
+
+pub mod journal;

@@ -115,6 +115,17 @@ impl Value {
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_object()?.get(key)
     }
+
+    /// Whether every number in it is exact ([`Number::is_exact`]).
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        match self {
+            Self::Number(number) => number.is_exact(),
+            Self::Array(items) => items.iter().all(Self::is_exact),
+            Self::Object(object) => object.iter().all(|(_, member)| member.is_exact()),
+            Self::Null | Self::Bool(_) | Self::String(_) => true,
+        }
+    }
 }
 
 impl IntoIterator for Object {

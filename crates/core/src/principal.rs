@@ -1,0 +1,272 @@
+//! Who, and for whom: from a verified token to the subject, the actor and the ceiling of a call (DESIGN section 4).
+//!
+//! The *subject* is on whose authority the call runs, the *actor* is what acts. What kind of principal somebody is
+//! comes from the issuer's pin or from our registry, never from a claim.
+
+use crate::deny::Reason;
+use crate::json::{Object, Value};
+use crate::token::{Act, Direct, Issuer, TokenError, Verified};
+
+/// The three kinds of principal. A rule for one never matches another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Human,
+    Service,
+    Agent,
+}
+
+impl Kind {
+    /// The word for it in ids, rules and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Service => "service",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// The kind behind a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Human, Self::Service, Self::Agent].into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The kind that a principal id begins with.
+    #[must_use]
+    pub fn of_id(id: &str) -> Option<Self> {
+        Self::from_word(id.split_once(':')?.0)
+    }
+}
+
+/// A registered agent or service, as much of it as names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered<'a> {
+    /// The principal id.
+    pub id: &'a str,
+    /// The owner's key in `people`.
+    pub owner: &'a str,
+}
+
+/// Where agents and services are looked up.
+pub trait Registry {
+    /// The agent with this principal id.
+    fn agent(&self, id: &str) -> Option<Registered<'_>>;
+    /// The agent that this client of an issuer is.
+    fn agent_of_client(&self, issuer: &str, client_id: &str) -> Option<Registered<'_>>;
+    /// The service with this principal id.
+    fn service(&self, id: &str) -> Option<Registered<'_>>;
+}
+
+/// The groups of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    Known(Vec<String>),
+    /// They exist but could not be had, and why. Rules treat this as an error, not as absence.
+    Unavailable(String),
+}
+
+/// On whose authority a call runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    pub kind: Kind,
+    /// `type:issuer:subject`
+    pub id: String,
+    /// Only where the issuer may vouch for the address.
+    pub email: Option<String>,
+    pub domain: Option<String>,
+    /// `None` where the issuer's pin names no claim for them, or the token has none.
+    pub groups: Option<Groups>,
+    /// The token's claims; one that could not be obtained, or has no exact meaning, is `{"unavailable": "why"}`.
+    pub claims: Object,
+    /// Of an agent or service: the owner's key in `people`.
+    pub owner: Option<String>,
+}
+
+/// The agent that acts, for a subject or for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The principal id.
+    pub id: String,
+    /// The owner's key in `people`.
+    pub owner: String,
+}
+
+/// Everything about who calls that decisions and records need. It depends on the token and the snapshot alone, so
+/// it may be kept beside a verified token for as long as both hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    pub subject: Subject,
+    /// `None` when a human or service acts in person.
+    pub actor: Option<Actor>,
+    /// Principal ids of the delegation chain, the present actor first; empty when the subject acts itself.
+    pub act: Vec<String>,
+    pub client_id: Option<String>,
+    /// Scopes after the issuer's map: those that are not ours as they are, ours (`mcp:*`) as the map grants them.
+    pub scope: Vec<String>,
+}
+
+/// Finds out who a verified token speaks for. `issuer` is the pin that verified it.
+pub fn resolve(token: &Verified, issuer: &Issuer, registry: &impl Registry) -> Result<Caller, TokenError> {
+    let (kind, id) = subject_id(token, issuer)?;
+    let own = match kind {
+        Kind::Human => None,
+        Kind::Agent => Some(registry.agent(&id).ok_or_else(|| unknown("the agent of this token is not registered"))?),
+        Kind::Service => registry.service(&id),
+    };
+    if issuer.is_local() && own.is_none() {
+        return Err(unknown("the service of this token is not registered"));
+    }
+    let actor = acting_agent(token, issuer, registry, kind, own)?;
+    let act = match &actor {
+        Some(actor) if actor.id != id => {
+            let earlier = token.act.iter().skip(1).map(|act| actor_id(issuer, act));
+            std::iter::once(actor.id.to_owned()).chain(earlier).collect()
+        }
+        Some(_) | None => Vec::new(),
+    };
+    let (email, domain) = if kind == Kind::Human { email(&token.claims, issuer) } else { None }.unzip();
+    Ok(Caller {
+        subject: Subject {
+            kind,
+            id,
+            email,
+            domain,
+            groups: groups(&token.claims, issuer),
+            claims: known_claims(&token.claims),
+            owner: own.map(|own| own.owner.to_owned()),
+        },
+        actor: actor.map(|actor| Actor { id: actor.id.to_owned(), owner: actor.owner.to_owned() }),
+        act,
+        client_id: token.client_id.clone(),
+        scope: scopes(&token.scope, issuer),
+    })
+}
+
+fn unknown(message: &str) -> TokenError {
+    TokenError::new(Reason::AgentUnknown, message)
+}
+
+/// The principal id of the subject. Our own issuer writes it whole, and never speaks for a human.
+fn subject_id(token: &Verified, issuer: &Issuer) -> Result<(Kind, String), TokenError> {
+    if !issuer.is_local() {
+        return Ok((token.kind, format!("{}:{}:{}", token.kind.as_str(), issuer.name, token.sub)));
+    }
+    match Kind::of_id(&token.sub) {
+        Some(kind @ (Kind::Agent | Kind::Service)) => Ok((kind, token.sub.clone())),
+        Some(Kind::Human) | None => Err(TokenError::invalid("the token's subject is not an agent or a service")),
+    }
+}
+
+/// What acts: the subject itself where the pin lets it, else an agent that must be registered.
+fn acting_agent<'r>(
+    token: &Verified,
+    issuer: &Issuer,
+    registry: &'r impl Registry,
+    kind: Kind,
+    own: Option<Registered<'r>>,
+) -> Result<Option<Registered<'r>>, TokenError> {
+    let in_person = if kind == Kind::Agent { own } else { None };
+    let client = token.client_id.as_deref().and_then(|id| registry.agent_of_client(&issuer.name, id));
+    if let Some(act) = token.act.first() {
+        let actor = registry
+            .agent(&actor_id(issuer, act))
+            .or_else(|| registry.agent_of_client(&issuer.name, act.client_id.as_deref().unwrap_or(&act.sub)))
+            .ok_or_else(|| unknown("the agent that acts by this token is not registered"))?;
+        if client.is_some_and(|client| client.id != actor.id) {
+            return Err(unknown("the token names one agent as its actor and another as its client"));
+        }
+        return Ok(Some(actor));
+    }
+    let direct = match (&issuer.direct, &token.client_id) {
+        // The subject of our own token is the program that it was issued to.
+        _ if issuer.is_local() => true,
+        (Direct::Always, _) => true,
+        (Direct::Clients(ids), Some(id)) if ids.contains(id) => true,
+        // A program that is its own client, or has none beside it, is what acts (RFC 9068 section 2.2). A human
+        // is never a client, and with none named nobody is there to act.
+        (Direct::Never | Direct::Clients(_), client) => {
+            kind != Kind::Human && client.as_ref().is_none_or(|client| *client == token.sub)
+        }
+    };
+    if direct {
+        return Ok(in_person);
+    }
+    client
+        .map(Some)
+        .ok_or_else(|| unknown("the client of this token is not a registered agent, and may not act for its subject"))
+}
+
+fn actor_id(issuer: &Issuer, act: &Act) -> String {
+    if issuer.is_local() { act.sub.clone() } else { format!("agent:{}:{}", issuer.name, act.sub) }
+}
+
+/// The address and its domain, if the issuer may vouch for that domain and does not say that it is unverified.
+fn email(claims: &Object, issuer: &Issuer) -> Option<(String, String)> {
+    let address = claims.get(issuer.email_claim.as_deref()?)?.as_str()?;
+    let (local, domain) = address.rsplit_once('@')?;
+    let domain = domain.to_ascii_lowercase();
+    let plain = !local.is_empty() && !address.contains(|c: char| c.is_whitespace() || c.is_control());
+    let verified = match claims.get("email_verified") {
+        None | Some(Value::Bool(true)) => true,
+        Some(Value::String(word)) => word == "true",
+        Some(_) => false,
+    };
+    let vouched = issuer.email_domains.as_ref()?.contains(&domain);
+    (plain && verified && vouched).then(|| (address.to_owned(), domain))
+}
+
+/// Groups, or why there are none to be had. Issuers leave a long list out and say so (OpenID Connect Core section
+/// 5.6.2 by `_claim_names`, Entra also by `hasgroups`); whoever overlooked that would take it for no groups at all.
+fn groups(claims: &Object, issuer: &Issuer) -> Option<Groups> {
+    let name = issuer.groups_claim.as_deref()?;
+    let elsewhere =
+        claims.get("_claim_names").is_some_and(|names| names.as_object().is_none_or(|o| o.get(name).is_some()));
+    let has_groups = !matches!(claims.get("hasgroups"), None | Some(Value::Bool(false)));
+    if elsewhere || has_groups {
+        return Some(Groups::Unavailable("the token leaves the groups out because there are too many".to_owned()));
+    }
+    let list = match claims.get(name)? {
+        Value::String(group) => Some(vec![group.clone()]),
+        Value::Array(list) => list.iter().map(|group| group.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    Some(list.map_or_else(|| Groups::Unavailable("the groups are not a list of names".to_owned()), Groups::Known))
+}
+
+/// The claims as facts: those kept elsewhere, and those with a number that has no exact meaning, are unavailable.
+fn known_claims(claims: &Object) -> Object {
+    let mut known = Object::new();
+    let unavailable = |why: &str| {
+        let mut mark = Object::new();
+        mark.insert("unavailable", Value::from(why));
+        Value::Object(mark)
+    };
+    for (name, value) in claims.iter() {
+        known.insert(name, if value.is_exact() { value.clone() } else { unavailable("a number has no exact meaning") });
+    }
+    for (name, _) in claims.get("_claim_names").and_then(Value::as_object).into_iter().flat_map(Object::iter) {
+        known.insert(name, unavailable("the claim is kept elsewhere"));
+    }
+    known
+}
+
+/// The token's class ceiling, written as `mcp:*` scopes beside whatever else the token has.
+///
+/// With a map, only what it maps counts: an `mcp:*` scope that the issuer wrote itself grants nothing, and a token
+/// with no mapped scope gets `mcp:none`, which is a ceiling without a class.
+fn scopes(given: &[String], issuer: &Issuer) -> Vec<String> {
+    let Some(map) = &issuer.scopes else { return given.to_vec() };
+    let mut scopes: Vec<String> = given.iter().filter(|scope| !scope.starts_with("mcp:")).cloned().collect();
+    let others = scopes.len();
+    for class in given.iter().filter_map(|scope| map.get(scope)).flatten() {
+        let scope = format!("mcp:{class}");
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    if scopes.len() == others {
+        scopes.push("mcp:none".to_owned());
+    }
+    scopes
+}
