@@ -114,6 +114,7 @@ def render_metrics(runtime: Runtime) -> str:
     reloads = {f'{{result="{result}"}}': float(count) for result, count in runtime.reloads.items()}
     metric("ostiary_config_reloads_total", "counter", "Looks at changed files, by how they ended.", reloads)
     metric("ostiary_config_ok", "gauge", "1 if what the files say is in force.", {"": not runtime.last_reload.problems})
+    metric("ostiary_config_read_seconds", "gauge", "When they were last read.", {"": runtime.last_reload.at})
     metric("ostiary_lockdown", "gauge", "1 while every call is refused.", {"": runtime.locked_down})
     metric("ostiary_snapshot_generation", "gauge", "Changes of the snapshot.", {"": runtime.generation})
     metric("ostiary_snapshot_info", "gauge", "The snapshot in force.", {f'{{digest="{runtime.digest}"}}': 1})

@@ -7,7 +7,10 @@ in them (no path, no time, no secret), and what the file keeps by name is sorted
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
+
+from ostiary.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from ostiary.config import AgentSection, Config, IssuerSection, ServerSection
 
 FORMAT = 1
+_RULE = re.compile(r"policy\.rules\[(\d+)\](?:\.any\[(\d+)\](?:\.of\[(\d+)\])?)?")
 LOCAL_TTL_S = 3600
 
 Json = dict[str, Any]
@@ -52,6 +56,21 @@ def compile(  # noqa: A001  (the step is called so everywhere)
     }
     text = json.dumps(snapshot, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
+
+
+def snapshot_problem(config: Config, path: str, message: str) -> Problem:
+    """Return what the core says of a snapshot of `config` as a problem of the file that the fault came from.
+
+    `path` is that of a `SnapshotError`. Within rules it leads back to a line; elsewhere only to the file.
+    """
+    file, line = config.path.name, 0
+    found = _RULE.match(path)
+    if found is not None and int(found[1]) < len(config.rules):
+        rule = config.rules[int(found[1])]
+        file, line = rule["file"], rule["line"]
+        if found[3] is not None:
+            line = rule["any"][int(found[2])]["of"][int(found[3])]["line"]
+    return Problem(file=file, line=line, column=0, key=path, message=message)
 
 
 def _gateway(config: Config) -> Json:

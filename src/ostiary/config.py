@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
-from ostiary.errors import ConfigError, Problem, in_order
+from ostiary.errors import Problem
 from ostiary.fields import (
     ActionClass,
     Algorithm,
@@ -130,7 +130,7 @@ class IssuerSection(_Section):
     """The only servers that these tokens open."""
     typ: Words = ("at+jwt",)
     """The values of the `typ` header that are taken."""
-    max_ttl: TokenLife = 3600
+    max_ttl: TokenLife = Field("60m", validate_default=True)
     """The longest life of a token, from `iat` to `exp`."""
     claims: ClaimsSection = ClaimsSection()
     email_domains: Annotated[tuple[Domain, ...], Field(min_length=1)] | None = None
@@ -216,35 +216,10 @@ class ServerSection(_Section):
     """The class of tools that are not listed."""
     pins: Pins
     """Whether tools are held to reviewed definitions. Must be written; this version serves `off`."""
-    timeout: Seconds = 60
+    timeout: Seconds = Field("60s", validate_default=True)
     """How long to wait for its answer."""
-    max_response: Bytes = 16 * 1024 * 1024
+    max_response: Bytes = Field("16MiB", validate_default=True)
     """The largest answer, or event of a stream, that is taken."""
-
-
-_POLICY_SCHEMA = {
-    "description": "The rules, in place, or the files that hold them.",
-    "anyOf": [
-        {"type": "array", "items": {"$ref": "#/$defs/Rule"}},
-        {
-            "type": "object",
-            "properties": {
-                "files": {
-                    "description": "Files of rules, relative to the configuration file.",
-                    "type": "array",
-                    "items": {"type": "string", "minLength": 1},
-                },
-                "timezone": {
-                    "description": "The zone of times and dates in rules that name none.",
-                    "type": "string",
-                    "default": "UTC",
-                },
-            },
-            "additionalProperties": False,
-            "required": ["files"],
-        },
-    ],
-}
 
 
 class Document(_Section):
@@ -263,7 +238,8 @@ class Document(_Section):
     """The services that may get tokens from this gateway, or are named in rules."""
     servers: Mapping[Name, ServerSection] = Field(default_factory=dict)
     """The MCP servers behind the gateway."""
-    policy: Annotated[Any, WithJsonSchema(_POLICY_SCHEMA)] = None
+    policy: Any = None
+    """The rules, in place, or the files that hold them. They have a reader of their own, `ostiary.policy`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +306,4 @@ def load(path: Path, *, partial: bool = False, assumed: tuple[str, ...] = ()) ->
     """
     from ostiary.configread import read_config  # it needs the types above
 
-    config, problems = read_config(path, partial=partial, assumed=assumed)
-    if config is None or problems:
-        raise ConfigError(in_order(problems))
-    return config
+    return read_config(path, partial=partial, assumed=assumed)

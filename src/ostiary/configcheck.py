@@ -47,10 +47,14 @@ def text(node: Node | None) -> str | None:
 
 
 def declared(root: Node, *, partial: bool) -> Names:
-    """Return who and what the file declares. With `partial`, sections that are not there are unknown, not empty."""
+    """Return who and what the file declares. A section that cannot be read is unknown, not empty.
 
-    def given(name: str) -> bool:
-        return not partial or root.get(name) is not None
+    With `partial` so is one that is not there.
+    """
+
+    def given(*path: str) -> bool:
+        node = below(root, *path)
+        return not partial if node is None else node.kind == "mapping"
 
     def ids(section: str, kind: str) -> dict[str, str | None]:
         return {entry.name: _principal(entry, kind) for entry in entries(root.get(section))}
@@ -58,18 +62,17 @@ def declared(root: Node, *, partial: bool) -> Names:
     def registered(section: str, kind: str) -> dict[str, str]:
         return {key: known or f"{kind}:local:{key}" for key, known in ids(section, kind).items()}
 
-    issuers = entries(below(root, "identity", "issuers"))
+    issuers = {entry.name: text(entry.node.get("type")) or "" for entry in entries(below(root, "identity", "issuers"))}
+    servers = {
+        entry.name: frozenset(tool.name for tool in entries(entry.node.get("tools")))
+        for entry in entries(root.get("servers"))
+    }
     return Names(
         people=ids("people", "human") if given("people") else None,
         agents=registered("agents", "agent") if given("agents") else None,
         services=registered("services", "service") if given("services") else None,
-        servers={
-            entry.name: frozenset(tool.name for tool in entries(entry.node.get("tools")))
-            for entry in entries(root.get("servers"))
-        }
-        if given("servers")
-        else None,
-        issuers={entry.name: text(entry.node.get("type")) or "" for entry in issuers} if given("identity") else None,
+        servers=servers if given("servers") else None,
+        issuers=issuers if given("identity", "issuers") else None,
         timezone=text(below(root, "policy", "timezone")) or "UTC",
     )
 
@@ -176,14 +179,12 @@ class _Checks:
         if (issuer is None) != (subject is None):
             there, missing = (issuer, "subject") if issuer is not None else (subject, "issuer")
             if there is not None:
-                self.problems.append(there.problem(f"`{missing}` is missing beside it", "write both, or neither"))
+                self.problems.append(there.problem(f"`{missing}` is missing beside this", "write both, or neither"))
         name = text(issuer)
         if issuer is None or name is None:
             return
         if name in RESERVED_ISSUERS:
-            hint = (
-                "people are known by an issuer of their own" if kind == "human" else "leave `issuer` and `subject` out"
-            )
+            hint = "people need an issuer of their own" if kind == "human" else "leave `issuer` and `subject` out"
             self.problems.append(issuer.problem(f"`{name}` is the gateway itself", hint))
             return
         known = self.refer(issuer, self.names.issuers, "identity.issuers")

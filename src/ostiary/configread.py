@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ostiary.config import Config, Document
 from ostiary.configcheck import below, check, declared, entries, items, secrets_in, text
+from ostiary.errors import ConfigError
 from ostiary.faults import empty_values, problems_of, to_data
 from ostiary.fields import ALGORITHMS
 from ostiary.jwks import JwksError, Key, read_keys
@@ -33,14 +34,16 @@ _STAND_IN_GATEWAY = {"listen": "127.0.0.1:8811", "url": "http://127.0.0.1:8811"}
 _POLICY_KEYS = ("files", "timezone")
 
 
-def read_config(path: Path, *, partial: bool, assumed: tuple[str, ...]) -> tuple[Config | None, list[Problem]]:
-    """Return the configuration at `path`, or None and what is wrong with it."""
+def read_config(path: Path, *, partial: bool, assumed: tuple[str, ...]) -> Config:
+    """Return the configuration at `path`. Raises `ConfigError` with everything that is wrong with it."""
     reader = _Reader(path.absolute(), partial=partial, assumed=assumed)
     config = reader.read()
+    if config is not None:
+        return config
     hidden = {(each.file, each.line, each.column) for each in reader.problems if each.secret}
     # What else is said of a place that holds a secret might quote it.
     told = [each for each in reader.problems if each.secret or (each.file, each.line, each.column) not in hidden]
-    return config, told
+    raise ConfigError(told, folder=path.parent, sources=reader.sources)
 
 
 class _Reader:

@@ -11,6 +11,7 @@ Modules add their own leaves under `OstiaryError`, so that a command can catch t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Problem:
     """One fault in a file, at the place where somebody would put it right.
 
     `file` is the name relative to the folder of the configuration file. `line` and `column` count from 1, in
-    characters; both are 0 where the fault has no place (a file that is not there). `key` is the dotted path of the
+    characters; what is not known is 0 (of a file that is not there, both). `key` is the dotted path of the
     value, as in `servers.notes.url` or `policy[2].allow`. `hint` says what to write instead, and may be empty.
     `secret` says that the place may hold a secret, so that its text must not be shown.
     """
@@ -40,7 +41,7 @@ class Problem:
     secret: bool = False
 
     def __str__(self) -> str:
-        where = self.file if self.line == 0 else f"{self.file}:{self.line}:{self.column}"
+        where = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         key = f"{self.key}: " if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{where}: {key}{self.message}{hint}"
@@ -63,10 +64,18 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 class ConfigError(OstiaryError):
-    """The configuration cannot be used. `problems` holds every fault that was found, not only the first."""
+    """The configuration cannot be used. `problems` holds every fault that was found, not only the first.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    `folder` is where the configuration file is, as it was asked for: file names of problems are relative to it.
+    `sources` are the files that were read, or looked for in vain: a change of one of them may put things right.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], *, folder: Path | None = None, sources: Sequence[Path] = ()
+    ) -> None:
         self.problems = in_order(problems)
+        self.folder = Path() if folder is None else folder
+        self.sources = tuple(sources)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

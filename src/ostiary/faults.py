@@ -81,6 +81,8 @@ def _problem(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Proble
         return _missing(node, entry, str(missing), model, path)
     if node.kind == "null":
         return None  # told by `empty_values`
+    if detail["type"] == "too_short" and node.items:
+        return None  # there are items, but each of them has a problem of its own
     message, hint, secret = _message(detail, node)
     problem = node.problem(message, hint)
     return _hidden(problem) if secret else problem
@@ -151,11 +153,9 @@ def _unknown_key(entry: Entry, path: Path, model: type[BaseModel]) -> Problem:
 def _missing(node: Node, entry: Entry | None, name: str, model: type[BaseModel], path: Path) -> Problem:
     at = entry.problem if entry is not None else node.problem
     section = _section_at(model, path[:-1])
-    hint = ""
-    if section is not None:
-        field = section.model_fields.get(name)
-        description = (field.description or "").split(". ")[0].rstrip(".") if field else ""
-        hint = "write `pins: off`" if name == "pins" else description
+    fields = {} if section is None else {field.alias or key: field for key, field in section.model_fields.items()}
+    about = (fields[name].description or "").partition(". ")[0].rstrip(".") if name in fields else ""
+    hint = "write `pins: off`" if name == "pins" else f"add `{name}:`" + (f" ({about})" if about else "")
     problem = at(f"`{name}` is missing", hint)
     key = f"{node.key}.{name}" if node.key else name
     return Problem(

@@ -361,7 +361,7 @@ def _schema(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **schema})
 
 
-Name = Annotated[str, BeforeValidator(_name), _schema(pattern=_NAME.pattern.replace(r"\Z", "$"))]
+Name = Annotated[str, BeforeValidator(_name), _schema(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """What people, agents, services, servers and issuers are called. Never holds `:` or `/`, which separate names."""
 Word = Annotated[str, BeforeValidator(_word), _schema(minLength=1)]
 Seconds = Annotated[int, BeforeValidator(_timeout), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60s"])]

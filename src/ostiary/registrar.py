@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NotRecordedError(OperationError):
-    """The record could not be written, so the act was not done."""
+    """A record could not be written. What only gives is not done then."""
 
 
 class Journal(Protocol):
@@ -64,6 +64,8 @@ class Registrar:
 
     def __init__(self, store: Store, journal: Journal, *, clock: Callable[[], float] = time.time) -> None:
         self.store = store
+        #: The digest of the snapshot in force, where a gateway runs.
+        self.snapshot: str | None = None
         self._journal = journal
         self._clock = clock
 
@@ -74,10 +76,11 @@ class Registrar:
     def record(self, kind: str, event: str, by: Operator | None, **fields: Any) -> str:
         """Append one record and return its id; `by` is `None` for what nobody asked for. Raises `NotRecordedError`."""
         asked = None if by is None else {"uid": by.uid, "login": by.login}
+        members = {"kind": kind, "event": event, "by": asked, "snapshot": self.snapshot, **fields}
         try:
-            return self._journal.append(json.dumps({"kind": kind, "event": event, "by": asked, **fields}))
+            return self._journal.append(json.dumps(members))
         except OSError as error:
-            raise NotRecordedError(f"the record cannot be written: {error}", hint="nothing was done") from error
+            raise NotRecordedError(f"the record cannot be written: {error}") from error
 
     def issue_token(self, config: Config, request: TokenRequest, by: Operator) -> AccessToken:
         """Issue an access token. Raises `TokenRefusedError`; both ends are recorded."""

@@ -81,6 +81,8 @@ class Runtime:
         self._secrets, self._digest = "", ""
         self._clean = True
         self._gateway: _core.Gateway | None = None
+        #: Where operators reach this process.
+        self.socket = registrar.store.path.socket
 
     @classmethod
     def start(cls, path: Path) -> Self:
@@ -119,6 +121,7 @@ class Runtime:
                 hint="another process may hold the address",
             ) from error
         self._digest, self.locked_down = digest, compiled.locked_down
+        self._registrar.snapshot = digest
         self.generation = 1
         log.info(
             "serving",
@@ -136,11 +139,6 @@ class Runtime:
         if self._gateway is None:
             raise StartError("the gateway has not started")
         return self._gateway
-
-    @property
-    def socket(self) -> Path:
-        """Where operators reach this process."""
-        return StorePath.from_url(self.config.store.url, self.config.folder).socket
 
     @property
     def digest(self) -> str:
@@ -212,6 +210,7 @@ class Runtime:
             self._record_snapshot(event, digest, by)
         self.generation = self.gateway.apply(compiled.snapshot, secrets)
         self._digest, self._secrets, self.locked_down = digest, secrets, compiled.locked_down
+        self._registrar.snapshot = digest
         return True
 
     def _current_secrets(self) -> str:
@@ -281,10 +280,10 @@ class Runtime:
             self.drain(0)
         with self._turn:
             try:
-                self._registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})
+                with self._closing:
+                    self._registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})
             except NotRecordedError as error:
                 log.error("the stop could not be recorded", error=error.message)  # noqa: TRY400
-            self._closing.close()
         log.info("stopped", clean=self._clean)
 
 
@@ -300,7 +299,7 @@ def open_for_acts(config: Config) -> Iterator[tuple[Registrar, _core.Journal]]:
         try:
             yield Registrar(store, journal), journal
         finally:
-            journal.close()
+            _close_journal(journal)
 
 
 def _open_journal(config: Config, store: Store) -> _core.Journal:
@@ -311,6 +310,13 @@ def _open_journal(config: Config, store: Store) -> _core.Journal:
         )
     except OSError as error:
         raise StartError(f"the record in {config.audit_dir} cannot be written: {error}") from error
+
+
+def _close_journal(journal: _core.Journal) -> None:
+    try:
+        journal.close()
+    except OSError as error:
+        raise NotRecordedError(f"the record could not be closed properly: {error}") from error
 
 
 def _read(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stamps]:
@@ -328,7 +334,7 @@ def _read(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stam
             more = set(result.sources)
         except ConfigError as error:
             result = error
-            more = {path.parent / problem.file for problem in error.problems if problem.file}
+            more = set(error.sources)
         if more <= files and take_stamps(files) == before:
             break
         files |= more

@@ -13,8 +13,10 @@ nodes that they would unfold to.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from ruamel.yaml import YAML
@@ -52,6 +54,8 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 100_000
 """Counted with every alias unfolded, since whoever walks the tree walks it unfolded."""
+
+CACHED_FILES = 16
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,4000})\Z")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,9})?\Z")
@@ -144,14 +148,21 @@ def read_bytes(data: bytes, file: str, problems: list[Problem]) -> Node | None:
     Adds to `problems` what is wrong. Returns None only where nothing sensible is left; after a duplicate key or a
     number that cannot be read, the rest is returned, so that its own faults are found in the same run.
     """
+    node, found = _read(data, file)
+    problems.extend(found)
+    return node
+
+
+@lru_cache(maxsize=CACHED_FILES)
+def _read(data: bytes, file: str) -> tuple[Node | None, tuple[Problem, ...]]:
+    """Do the reading. What was read is remembered by its bytes: after a change, most files are what they were."""
+    problems: list[Problem] = []
     text = _decode(data, file, problems)
-    if text is None:
-        return None
-    reader = _Reader(file, problems)
-    try:
-        return reader.document(text)
-    except _Stop:
-        return None
+    node = None
+    if text is not None:
+        with suppress(_Stop):
+            node = _Reader(file, problems).document(text)
+    return node, tuple(problems)
 
 
 def _decode(data: bytes, file: str, problems: list[Problem]) -> str | None:

@@ -13,7 +13,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from ostiary import keys
-from ostiary.store import Lockdown, SealingKey, SealingKeyError, Store, StoreError, StoreInUseError, StoreLock, StorePath
+from ostiary.store import (
+    Lockdown,
+    SealingKey,
+    SealingKeyError,
+    Store,
+    StoreError,
+    StoreInUseError,
+    StoreLock,
+    StorePath,
+)
 from ostiary.store.tables import metadata
 
 NOW = 1_790_000_000

@@ -7,9 +7,13 @@
 
 pub mod audit;
 pub mod deny;
+pub mod facts;
+mod fields;
 pub mod head;
 pub mod json;
 pub mod mcp;
+pub mod policy;
 pub mod principal;
 pub mod seal;
+pub mod snapshot;
 pub mod token;

@@ -5,58 +5,11 @@
 
 use crate::deny::Reason;
 use crate::json::{Object, Value};
+use crate::snapshot::{Agent, Snapshot};
 use crate::token::{Act, Direct, Issuer, TokenError, Verified};
 
-/// The three kinds of principal. A rule for one never matches another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    Human,
-    Service,
-    Agent,
-}
-
-impl Kind {
-    /// The word for it in ids, rules and records.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Human => "human",
-            Self::Service => "service",
-            Self::Agent => "agent",
-        }
-    }
-
-    /// The kind behind a word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Human, Self::Service, Self::Agent].into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The kind that a principal id begins with.
-    #[must_use]
-    pub fn of_id(id: &str) -> Option<Self> {
-        Self::from_word(id.split_once(':')?.0)
-    }
-}
-
-/// A registered agent or service, as much of it as names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Registered<'a> {
-    /// The principal id.
-    pub id: &'a str,
-    /// The owner's key in `people`.
-    pub owner: &'a str,
-}
-
-/// Where agents and services are looked up.
-pub trait Registry {
-    /// The agent with this principal id.
-    fn agent(&self, id: &str) -> Option<Registered<'_>>;
-    /// The agent that this client of an issuer is.
-    fn agent_of_client(&self, issuer: &str, client_id: &str) -> Option<Registered<'_>>;
-    /// The service with this principal id.
-    fn service(&self, id: &str) -> Option<Registered<'_>>;
-}
+/// What kind of principal somebody is.
+pub use crate::facts::PrincipalType as Kind;
 
 /// The groups of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,21 +60,22 @@ pub struct Caller {
 }
 
 /// Finds out who a verified token speaks for. `issuer` is the pin that verified it.
-pub fn resolve(token: &Verified, issuer: &Issuer, registry: &impl Registry) -> Result<Caller, TokenError> {
+pub fn resolve(token: &Verified, issuer: &Issuer, snapshot: &Snapshot) -> Result<Caller, TokenError> {
     let (kind, id) = subject_id(token, issuer)?;
-    let own = match kind {
-        Kind::Human => None,
-        Kind::Agent => Some(registry.agent(&id).ok_or_else(|| unknown("the agent of this token is not registered"))?),
-        Kind::Service => registry.service(&id),
-    };
-    if issuer.is_local() && own.is_none() {
-        return Err(unknown("the service of this token is not registered"));
+    let own = snapshot.agents.get(&id);
+    let service = snapshot.services.get(&id);
+    match kind {
+        Kind::Agent if own.is_none() => return Err(unknown("the agent of this token is not registered")),
+        Kind::Service if service.is_none() && issuer.is_local() => {
+            return Err(unknown("the service of this token is not registered"));
+        }
+        Kind::Human | Kind::Service | Kind::Agent => {}
     }
-    let actor = acting_agent(token, issuer, registry, kind, own)?;
+    let actor = acting_agent(token, issuer, snapshot, kind, own)?;
     let act = match &actor {
         Some(actor) if actor.id != id => {
             let earlier = token.act.iter().skip(1).map(|act| actor_id(issuer, act));
-            std::iter::once(actor.id.to_owned()).chain(earlier).collect()
+            std::iter::once(actor.id.clone()).chain(earlier).collect()
         }
         Some(_) | None => Vec::new(),
     };
@@ -134,9 +88,9 @@ pub fn resolve(token: &Verified, issuer: &Issuer, registry: &impl Registry) -> R
             domain,
             groups: groups(&token.claims, issuer),
             claims: known_claims(&token.claims),
-            owner: own.map(|own| own.owner.to_owned()),
+            owner: own.map(|own| &own.owner).or(service.map(|own| &own.owner)).cloned(),
         },
-        actor: actor.map(|actor| Actor { id: actor.id.to_owned(), owner: actor.owner.to_owned() }),
+        actor: actor.map(|actor| Actor { id: actor.id.clone(), owner: actor.owner.clone() }),
         act,
         client_id: token.client_id.clone(),
         scope: scopes(&token.scope, issuer),
@@ -152,26 +106,26 @@ fn subject_id(token: &Verified, issuer: &Issuer) -> Result<(Kind, String), Token
     if !issuer.is_local() {
         return Ok((token.kind, format!("{}:{}:{}", token.kind.as_str(), issuer.name, token.sub)));
     }
-    match Kind::of_id(&token.sub) {
+    match token.sub.split_once(':').and_then(|(kind, _)| Kind::from_word(kind)) {
         Some(kind @ (Kind::Agent | Kind::Service)) => Ok((kind, token.sub.clone())),
         Some(Kind::Human) | None => Err(TokenError::invalid("the token's subject is not an agent or a service")),
     }
 }
 
 /// What acts: the subject itself where the pin lets it, else an agent that must be registered.
-fn acting_agent<'r>(
+fn acting_agent<'s>(
     token: &Verified,
     issuer: &Issuer,
-    registry: &'r impl Registry,
+    snapshot: &'s Snapshot,
     kind: Kind,
-    own: Option<Registered<'r>>,
-) -> Result<Option<Registered<'r>>, TokenError> {
-    let in_person = if kind == Kind::Agent { own } else { None };
-    let client = token.client_id.as_deref().and_then(|id| registry.agent_of_client(&issuer.name, id));
+    own: Option<&'s Agent>,
+) -> Result<Option<&'s Agent>, TokenError> {
+    let client = token.client_id.as_deref().and_then(|id| snapshot.agent_of_client(&issuer.name, id));
     if let Some(act) = token.act.first() {
-        let actor = registry
-            .agent(&actor_id(issuer, act))
-            .or_else(|| registry.agent_of_client(&issuer.name, act.client_id.as_deref().unwrap_or(&act.sub)))
+        let actor = snapshot
+            .agents
+            .get(&actor_id(issuer, act))
+            .or_else(|| snapshot.agent_of_client(&issuer.name, act.client_id.as_deref().unwrap_or(&act.sub)))
             .ok_or_else(|| unknown("the agent that acts by this token is not registered"))?;
         if client.is_some_and(|client| client.id != actor.id) {
             return Err(unknown("the token names one agent as its actor and another as its client"));
@@ -190,7 +144,7 @@ fn acting_agent<'r>(
         }
     };
     if direct {
-        return Ok(in_person);
+        return Ok(own);
     }
     client
         .map(Some)
@@ -260,9 +214,8 @@ fn scopes(given: &[String], issuer: &Issuer) -> Vec<String> {
     let mut scopes: Vec<String> = given.iter().filter(|scope| !scope.starts_with("mcp:")).cloned().collect();
     let others = scopes.len();
     for class in given.iter().filter_map(|scope| map.get(scope)).flatten() {
-        let scope = format!("mcp:{class}");
-        if !scopes.contains(&scope) {
-            scopes.push(scope);
+        if !scopes.iter().any(|known| known == class.scope()) {
+            scopes.push(class.scope().to_owned());
         }
     }
     if scopes.len() == others {

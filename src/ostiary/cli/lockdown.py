@@ -30,6 +30,9 @@ def lockdown(
     """Refuse every call until `--lift`, over restarts too. Works with a wrong configuration file, or none."""
     from ostiary.cli.reach import ask, locate_store
 
+    if reason is not None:
+        # What is no text in the terminal's encoding could not be recorded, and must not stand in the way.
+        reason = reason.encode("utf-8", "replace").decode("utf-8")
     path = locate_store(config, store)
     recorded = True
     if ask(path, "POST", "/lift" if lift else "/lockdown", {"reason": reason}) is None:
@@ -41,14 +44,14 @@ def lockdown(
     else:
         out().print("[bold red]lockdown[/bold red]: every call is refused until `ostiary lockdown --lift`")
     if not recorded:
-        err().print("[dim]no gateway runs and the configuration cannot be used: it is recorded at the next start[/dim]")
+        err().print("[dim]it could not be recorded now: the next start of the gateway records it[/dim]")
 
 
 def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: bool) -> bool:
     """Change the store itself; false if the record has to wait for the next start."""
     from ostiary.config import load
     from ostiary.errors import ConfigError
-    from ostiary.registrar import Operator, mark_lockdown
+    from ostiary.registrar import NotRecordedError, Operator, mark_lockdown
     from ostiary.runtime import open_for_acts
     from ostiary.store import Store, StoreLock
 
@@ -67,5 +70,8 @@ def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: b
             registrar.lift(reason, by)
         else:
             registrar.lock_down(reason, by)
-            registrar.record_lockdown(by)
+            try:
+                registrar.record_lockdown(by)
+            except NotRecordedError:
+                return False
     return True

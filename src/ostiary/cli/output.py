@@ -49,7 +49,7 @@ def tell_problems(error: ConfigError, folder: Path) -> None:
 def tell_error(error: OstiaryError) -> None:
     """Tell what was wrong in one block: what, where, and what would help."""
     if isinstance(error, ConfigError):
-        tell_problems(error, Path())
+        tell_problems(error, error.folder)
         return
     console = err()
     message, hint = (error.message, error.hint) if isinstance(error, OperationError) else (str(error), "")

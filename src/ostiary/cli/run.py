@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
+from ostiary.cli.output import ConfigOption  # noqa: TC001  (typer reads annotations when it runs)
 
-from ostiary.cli.output import ConfigOption, tell_problems
+if TYPE_CHECKING:
+    import typer
 
 
 def register(app: typer.Typer) -> None:
@@ -22,12 +24,7 @@ def run(config: ConfigOption = Path("ostiary.yaml")) -> None:
     """
     import asyncio
 
-    from ostiary.errors import ConfigError
     from ostiary.serve import configure_log, serve
 
     configure_log()
-    try:
-        asyncio.run(serve(config))
-    except ConfigError as error:
-        tell_problems(error, config.parent)
-        raise typer.Exit(1) from None
+    asyncio.run(serve(config))

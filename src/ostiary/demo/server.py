@@ -40,7 +40,9 @@ NOTES = {
 def build_server(hits: Counter[str]) -> MCPServer[Any]:
     """Return the MCP server; each tool that runs is counted in `hits`."""
     notes = dict(NOTES)
-    server: MCPServer[Any] = MCPServer("notes", version="1.0", instructions="Notes of a release team.")
+    server: MCPServer[Any] = MCPServer(
+        "notes", version="1.0", instructions="Notes of a release team.", log_level="WARNING"
+    )
 
     @server.tool()
     def echo(text: str) -> str:

@@ -64,8 +64,7 @@ async def _with_gateway(console: Console, house: House, *, once: bool) -> None:
     finally:
         tour.cancel()
         stopping.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await tour
+        await asyncio.gather(tour, return_exceptions=True)
         await gateway
 
 
@@ -78,6 +77,8 @@ async def _tour(console: Console, house: House, ready: asyncio.Event) -> None:
     _row(console, "gateway", f"{house.gateway_url}  two rules in ostiary.yaml")
     _row(console, "token", f"{token['subject']}, owned by {token['owner']}: {token['scope']}, 10 min")
 
+    before = 0
+    refusal: MCPError | None = None
     async with _client(house.endpoint, token["access_token"]) as client:
         _head(console, "1", "A call that the rules allow", f"read_file {GOOD_PATH}")
         result = await client.call_tool("read_file", {"path": GOOD_PATH})
@@ -85,7 +86,12 @@ async def _tour(console: Console, house: House, ready: asyncio.Event) -> None:
 
         _head(console, "2", "A call that they refuse", f"read_file {BAD_PATH}")
         before = await _hits(house)
-        refusal = await _refused(client)
+        try:
+            await client.call_tool("read_file", {"path": BAD_PATH})
+        except MCPError as error:
+            refusal = error
+    if refusal is None or refusal.code != 4030:
+        raise DemoError(f"the rules refuse this call, and the gateway answered {refusal or 'with a result'}")
     decision = str(refusal.data["decision"])
     console.print(Text.assemble("   ", ("✗ ", "red"), f"error {refusal.code}: {refusal.message}"))
     await asyncio.to_thread(_explain, console, house, decision)
@@ -118,16 +124,6 @@ async def _client(url: str, token: str) -> Any:
         Client(streamable_http_client(url, http_client=http), read_timeout_seconds=TIMEOUT_S) as client,
     ):
         yield client
-
-
-async def _refused(client: Client) -> MCPError:
-    try:
-        await client.call_tool("read_file", {"path": BAD_PATH})
-    except MCPError as error:
-        if error.code == 4030:
-            return error
-        raise DemoError(f"the gateway answered {error.code}: {error.message}") from error
-    raise DemoError("the gateway let a call through that the rules refuse: this must never happen")
 
 
 async def _hits(house: House) -> int:
@@ -189,18 +185,23 @@ def _tell_clients(console: Console, house: House) -> None:
         "params": {"name": "echo", "arguments": {"text": "hello"}, "_meta": meta},
     }
     shell = f"""\
-TOKEN=$(cat {house.folder}/token)      # good for an hour; the next one comes from
-#  {command} tokens issue -c {house.config} --agent release-bot --server notes
+export TOKEN=$(cat {house.folder}/token)   # good for an hour; the next one comes from
+# {command} tokens issue -c {house.config} --agent release-bot --server notes
 curl -s {house.endpoint} -H "Authorization: Bearer $TOKEN" \\
   -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
   -H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/call' -H 'Mcp-Name: echo' \\
   -d '{json.dumps(body)}'"""
     python = f"""\
-from mcp import Client                     # pip install "mcp>=2.3"
+import asyncio, os
+from mcp import Client  # pip install "mcp>=2.3"
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
-http = create_mcp_http_client(headers={{"Authorization": f"Bearer {{token}}"}})
-async with Client(streamable_http_client("{house.endpoint}", http_client=http)) as client:
-    print(await client.call_tool("add", {{"a": 1, "b": 2}}))"""
+
+async def main():
+    http = create_mcp_http_client(headers={{"Authorization": "Bearer " + os.environ["TOKEN"]}})
+    async with Client(streamable_http_client("{house.endpoint}", http_client=http)) as client:
+        print(await client.call_tool("add", {{"a": 1, "b": 2}}))
+
+asyncio.run(main())"""
     server = {"type": "http", "url": house.endpoint, "headers": {"Authorization": "Bearer ${TOKEN}"}}
     snippet = json.dumps({"mcpServers": {"notes": server}}, indent=2)
     for title, text, language in (
@@ -208,8 +209,9 @@ async with Client(streamable_http_client("{house.endpoint}", http_client=http)) 
         ("Python", python, "python"),
         ("mcp.json", snippet, "json"),
     ):
-        console.print(Text(f"   {title}", style="dim"))
-        console.print(Syntax(text, language, background_color="default", theme="ansi_dark", padding=(0, 3)))
+        # As text, neither wrapped nor padded: what is copied from the terminal is what runs.
+        console.print(Text(f"\n{title}", style="dim underline"))
+        console.print(Syntax("", language, background_color="default", theme="ansi_dark").highlight(text), end="")
     console.print(
         Text.assemble(
             f"\nEdit {house.config} and see it come into force. ",

@@ -7,7 +7,9 @@ use super::jws::Compact;
 use super::key::{self, Algorithm, Key};
 use super::{LOCAL, TokenError};
 use crate::deny::Reason;
-use crate::json::{Object, Value};
+use crate::facts::Class;
+use crate::fields::{Fault, Fields, join, texts};
+use crate::json::Value;
 use crate::principal::Kind;
 
 /// The server that a request is for.
@@ -59,55 +61,73 @@ pub struct Issuer {
     /// The domains, in lower case, for which this issuer may vouch; without them there is no e-mail fact.
     pub email_domains: Option<Vec<String>>,
     /// The action classes that each of its scopes grants; `None` means that `mcp:*` scopes count as they are.
-    pub scopes: Option<HashMap<String, Vec<String>>>,
+    pub scopes: Option<HashMap<String, Vec<Class>>>,
     pub direct: Direct,
 }
 
-/// A fault of a pin: the path below the issuer, and what is wrong there.
-type Fault = (String, String);
-
 impl Issuer {
-    /// Reads one entry of the snapshot's `issuers`. The error is a path below that entry and a message.
-    pub fn from_json(entry: &Value) -> Result<Self, Fault> {
-        let entry = Entry::new(entry)?;
-        let name = entry.text("name")?;
+    /// Reads one entry of the snapshot's `issuers`, which stands at `path`.
+    ///
+    /// Every member must be written, so that a missing one can never mean more than a written one.
+    fn from_json(entry: &Value, path: &str) -> Result<Self, Fault> {
+        let mut fields = Fields::of(entry, path)?;
+        for nullable in ["audience", "servers", "email_domains", "scopes"] {
+            fields.required(nullable)?;
+        }
+        let name = fields.text("name")?;
         if name.is_empty() || name.contains(':') {
-            return Err(fault("name", "must not be empty or hold a colon"));
+            return Err(fields.fault("name", "must not be empty or hold a colon"));
         }
-        let algorithms = entry.algorithms()?;
-        let audience = entry.optional_text("audience")?.map_or(Audience::Server, Audience::Fixed);
-        let servers = entry.optional_texts("servers")?;
+        let kind = Kind::from_word(fields.text("type")?)
+            .ok_or_else(|| fields.fault("type", "must be human, service or agent"))?;
+        let algorithms = algorithms(&fields.texts("algorithms")?).map_err(|at| {
+            fields.fault(&format!("algorithms{at}"), "must name signature algorithms that are known, each once")
+        })?;
+        let audience = fields.optional_string("audience")?.map_or(Audience::Server, Audience::Fixed);
+        let servers = fields.optional_texts("servers")?;
         if audience != Audience::Server && servers.is_none() {
-            return Err(fault("servers", "an audience of its own needs a list of the servers that it opens"));
+            return Err(fields.fault("servers", "an audience of its own needs a list of the servers that it opens"));
         }
-        let kind = entry.text("type")?;
-        let max_ttl_s = entry.get("max_ttl_s")?.as_number().and_then(crate::json::Number::as_i64);
-        let claims = Entry::claims(entry.get("claims")?)?;
-        Ok(Self {
-            keys: entry.keys(&algorithms)?,
-            kind: Kind::from_word(&kind).ok_or_else(|| fault("type", "must be `human`, `service` or `agent`"))?,
-            typ: entry.texts("typ")?.iter().map(|typ| plain_type(typ)).collect(),
-            max_ttl_s: max_ttl_s
-                .filter(|seconds| *seconds > 0)
-                .ok_or_else(|| fault("max_ttl_s", "must be a positive whole number"))?,
-            email_claim: claims.0,
-            groups_claim: claims.1,
-            email_domains: entry
-                .optional_texts("email_domains")?
-                .map(|domains| domains.iter().map(|domain| domain.to_ascii_lowercase()).collect()),
-            scopes: entry.scopes()?,
-            direct: entry.direct()?,
-            issuer: entry.text("issuer")?,
-            name,
+        let max_ttl_s = i64::try_from(fields.whole("max_ttl_s")?).ok().filter(|seconds| *seconds > 0);
+        let mut claims = Fields::of(fields.required("claims")?, &fields.path("claims"))?;
+        let issuer = Self {
+            name: name.to_owned(),
+            issuer: fields.text("issuer")?.to_owned(),
+            keys: keys(fields.list("keys")?, &algorithms, &fields.path("keys"))?,
+            kind,
             audience,
             servers,
-        })
+            typ: fields.texts("typ")?.iter().map(|typ| plain_type(typ)).collect(),
+            max_ttl_s: max_ttl_s.ok_or_else(|| fields.fault("max_ttl_s", "must be a positive whole number"))?,
+            email_claim: claims.optional_string("email")?,
+            groups_claim: claims.optional_string("groups")?,
+            email_domains: fields
+                .optional_texts("email_domains")?
+                .map(|domains| domains.iter().map(|domain| domain.to_ascii_lowercase()).collect()),
+            scopes: scopes(fields.optional("scopes"), &fields.path("scopes"))?,
+            direct: match fields.required("direct")? {
+                Value::Bool(true) => Direct::Always,
+                Value::Bool(false) => Direct::Never,
+                clients => Direct::Clients(
+                    texts(clients).ok_or_else(|| fields.fault("direct", "must be true, false or client ids"))?,
+                ),
+            },
+        };
+        claims.finish()?;
+        fields.finish()?;
+        Ok(issuer)
     }
 
     /// Whether this is the gateway's own issuer.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.name == LOCAL
+    }
+
+    /// Whether its tokens may open this server at all.
+    #[must_use]
+    pub fn opens(&self, server: &str) -> bool {
+        self.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server))
     }
 
     /// Checks the signature under a key of this issuer.
@@ -147,8 +167,7 @@ impl Issuer {
             },
             Some(_) | None => None,
         };
-        let opens = self.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server.name));
-        if given == Some(expected) && opens {
+        if given == Some(expected) && self.opens(server.name) {
             return Ok(());
         }
         Err(TokenError::new(Reason::TokenAudience, "the token is not for this server alone"))
@@ -161,161 +180,82 @@ fn plain_type(typ: &str) -> String {
     lower.strip_prefix("application/").filter(|rest| !rest.contains('/')).unwrap_or(&lower).to_owned()
 }
 
-fn fault(path: &str, message: &str) -> Fault {
-    (path.to_owned(), message.to_owned())
+/// The algorithms behind the names, or where one is unknown, symmetric or a repetition.
+fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
+    let mut algorithms = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        let known = Algorithm::from_name(name).filter(|algorithm| !algorithms.contains(algorithm));
+        algorithms.push(known.ok_or_else(|| format!("[{at}]"))?);
+    }
+    if algorithms.is_empty() { Err(String::new()) } else { Ok(algorithms) }
 }
 
-/// One entry of `issuers`, with every member known to be expected.
-struct Entry<'a>(&'a Object);
-
-impl<'a> Entry<'a> {
-    const MEMBERS: [&'static str; 13] = [
-        "name",
-        "issuer",
-        "keys",
-        "algorithms",
-        "type",
-        "audience",
-        "servers",
-        "typ",
-        "max_ttl_s",
-        "claims",
-        "email_domains",
-        "scopes",
-        "direct",
-    ];
-
-    fn new(entry: &'a Value) -> Result<Self, Fault> {
-        let object = entry.as_object().ok_or_else(|| fault("", "must be an object"))?;
-        if let Some((name, _)) = object.iter().find(|(name, _)| !Self::MEMBERS.contains(name)) {
-            return Err(fault(name, "unknown member"));
-        }
-        Ok(Self(object))
-    }
-
-    /// A member; all are written, so that a missing one can never mean more than a written one.
-    fn get(&self, name: &str) -> Result<&'a Value, Fault> {
-        self.0.get(name).ok_or_else(|| fault(name, "is missing"))
-    }
-
-    fn text(&self, name: &str) -> Result<String, Fault> {
-        self.get(name)?.as_str().map(str::to_owned).ok_or_else(|| fault(name, "must be a string"))
-    }
-
-    fn texts(&self, name: &str) -> Result<Vec<String>, Fault> {
-        texts(self.get(name)?, name)
-    }
-
-    fn optional_text(&self, name: &str) -> Result<Option<String>, Fault> {
-        if self.get(name)? == &Value::Null { Ok(None) } else { self.text(name).map(Some) }
-    }
-
-    fn optional_texts(&self, name: &str) -> Result<Option<Vec<String>>, Fault> {
-        if self.get(name)? == &Value::Null { Ok(None) } else { self.texts(name).map(Some) }
-    }
-
-    fn algorithms(&self) -> Result<Vec<Algorithm>, Fault> {
-        let mut algorithms = Vec::new();
-        for (at, name) in self.texts("algorithms")?.iter().enumerate() {
-            let algorithm = Algorithm::from_name(name)
-                .filter(|algorithm| !algorithms.contains(algorithm))
-                .ok_or_else(|| fault(&format!("algorithms[{at}]"), "is unknown, symmetric or a repetition"))?;
-            algorithms.push(algorithm);
-        }
-        if algorithms.is_empty() { Err(fault("algorithms", "must not be empty")) } else { Ok(algorithms) }
-    }
-
-    fn keys(&self, algorithms: &[Algorithm]) -> Result<Vec<Key>, Fault> {
-        let list = self.get("keys")?.as_array().ok_or_else(|| fault("keys", "must be a list"))?;
-        let mut keys: Vec<Key> = Vec::new();
-        for (at, jwk) in list.iter().enumerate() {
-            let path = format!("keys[{at}]");
-            let jwk = jwk.as_object().ok_or_else(|| fault(&path, "must be an object"))?;
-            let read = key::read(jwk, algorithms).map_err(|(member, message)| (format!("{path}.{member}"), message))?;
-            for new in read {
-                if keys.iter().any(|key| key.kid == new.kid && key.algorithm == new.algorithm) {
-                    return Err(fault(&path, "two keys have the same `kid` and algorithm"));
-                }
-                keys.push(new);
+fn keys(list: &[Value], algorithms: &[Algorithm], path: &str) -> Result<Vec<Key>, Fault> {
+    let mut keys: Vec<Key> = Vec::new();
+    for (at, jwk) in list.iter().enumerate() {
+        let path = format!("{path}[{at}]");
+        let jwk = jwk.as_object().ok_or_else(|| Fault::at(&path, "must be an object"))?;
+        for new in key::read(jwk, algorithms).map_err(|(member, message)| Fault::at(join(&path, member), message))? {
+            if keys.iter().any(|key| key.kid == new.kid && key.algorithm == new.algorithm) {
+                return Err(Fault::at(path, "has the `kid` and algorithm of a key before it"));
             }
-        }
-        Ok(keys)
-    }
-
-    fn claims(claims: &Value) -> Result<(Option<String>, Option<String>), Fault> {
-        let claims = claims.as_object().ok_or_else(|| fault("claims", "must be an object"))?;
-        let (mut email, mut groups) = (None, None);
-        for (name, claim) in claims.iter() {
-            let slot = match name {
-                "email" => &mut email,
-                "groups" => &mut groups,
-                _ => return Err(fault(&format!("claims.{name}"), "unknown member")),
-            };
-            let claim = claim.as_str().ok_or_else(|| fault(&format!("claims.{name}"), "must be a string"))?;
-            *slot = Some(claim.to_owned());
-        }
-        Ok((email, groups))
-    }
-
-    fn scopes(&self) -> Result<Option<HashMap<String, Vec<String>>>, Fault> {
-        let scopes = self.get("scopes")?;
-        if scopes == &Value::Null {
-            return Ok(None);
-        }
-        let scopes = scopes.as_object().ok_or_else(|| fault("scopes", "must be an object or null"))?;
-        let read =
-            |(scope, classes): (&str, &Value)| Ok((scope.to_owned(), texts(classes, &format!("scopes.{scope}"))?));
-        scopes.iter().map(read).collect::<Result<_, Fault>>().map(Some)
-    }
-
-    fn direct(&self) -> Result<Direct, Fault> {
-        match self.get("direct")? {
-            Value::Bool(true) => Ok(Direct::Always),
-            Value::Bool(false) => Ok(Direct::Never),
-            clients => texts(clients, "direct").map(Direct::Clients),
+            keys.push(new);
         }
     }
+    Ok(keys)
 }
 
-fn texts(list: &Value, path: &str) -> Result<Vec<String>, Fault> {
-    let list = list.as_array().ok_or_else(|| fault(path, "must be a list of strings"))?;
-    list.iter()
-        .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| fault(path, "must be a list of strings")))
-        .collect()
+fn scopes(map: Option<&Value>, path: &str) -> Result<Option<HashMap<String, Vec<Class>>>, Fault> {
+    let Some(map) = map else { return Ok(None) };
+    let map = map.as_object().ok_or_else(|| Fault::at(path, "must be an object"))?;
+    let read = |(scope, classes): (&str, &Value)| {
+        let classes = texts(classes).and_then(|words| words.iter().map(|word| Class::from_word(word)).collect());
+        let fault = || Fault::at(join(path, scope), "must be a list of read, query, update and admin");
+        Ok((scope.to_owned(), classes.ok_or_else(fault)?))
+    };
+    map.iter().map(read).collect::<Result<_, Fault>>().map(Some)
 }
 
-/// Every pinned issuer, found by the exact `iss` of its tokens.
-#[derive(Debug, Default)]
+/// Every pinned issuer, in the order of the configuration.
+#[derive(Debug, Clone, Default)]
 pub struct Issuers {
-    by_url: HashMap<String, Arc<Issuer>>,
+    list: Vec<Arc<Issuer>>,
 }
 
 impl Issuers {
-    /// Gathers pins. Two with one `iss` would leave open which of them a token is to be held to, so they are an
-    /// error, as are two of one name; the error is a path below `issuers` and a message.
-    pub fn new(issuers: impl IntoIterator<Item = Issuer>) -> Result<Self, Fault> {
-        let mut by_url: HashMap<String, Arc<Issuer>> = HashMap::new();
-        for (at, issuer) in issuers.into_iter().enumerate() {
-            if by_url.values().any(|known| known.name == issuer.name) {
-                return Err(fault(&format!("[{at}].name"), "two issuers have the same name"));
+    /// Reads the snapshot's `issuers`. Two with one `iss` would leave open which of them a token is to be held to, so
+    /// they are an error, as are two of one name.
+    pub(crate) fn from_json(entries: &[Value], path: &str) -> Result<Self, Fault> {
+        let mut list: Vec<Arc<Issuer>> = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let path = format!("{path}[{at}]");
+            let issuer = Issuer::from_json(entry, &path)?;
+            if list.iter().any(|known| known.name == issuer.name) {
+                return Err(Fault::at(join(&path, "name"), "is the name of an issuer before it"));
             }
-            if by_url.contains_key(&issuer.issuer) {
-                return Err(fault(&format!("[{at}].issuer"), "two issuers have the same `issuer`"));
+            if list.iter().any(|known| known.issuer == issuer.issuer) {
+                return Err(Fault::at(join(&path, "issuer"), "is the `iss` of an issuer before it"));
             }
-            by_url.insert(issuer.issuer.clone(), Arc::new(issuer));
+            list.push(Arc::new(issuer));
         }
-        Ok(Self { by_url })
+        Ok(Self { list })
     }
 
     /// The issuer whose tokens say exactly this `iss`.
     #[must_use]
     pub fn by_url(&self, iss: &str) -> Option<&Arc<Issuer>> {
-        self.by_url.get(iss)
+        self.list.iter().find(|issuer| issuer.issuer == iss)
     }
 
     /// The issuer of this name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Arc<Issuer>> {
-        self.by_url.values().find(|issuer| issuer.name == name)
+        self.list.iter().find(|issuer| issuer.name == name)
+    }
+
+    /// The `iss` of each external issuer whose tokens open this server.
+    pub fn external_for(&self, server: &str) -> impl Iterator<Item = &str> {
+        let opening = self.list.iter().filter(move |issuer| !issuer.is_local() && issuer.opens(server));
+        opening.map(|issuer| issuer.issuer.as_str())
     }
 }

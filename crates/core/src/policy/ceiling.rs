@@ -1,0 +1,97 @@
+//! What stands above the rules: the agents' own ceilings, and the token's.
+//!
+//! Delegation only narrows, so where one agent acts on the authority of another, both ceilings hold.
+
+use super::leaf::scope_words;
+use super::view::{ClassFact, Classes, ToolFact, View};
+use crate::deny::Reason;
+use crate::facts::{Class, Facts, PrincipalType};
+use crate::snapshot::{Agent, Snapshot};
+
+/// Ids of the agents that a call involves: the subject and the one that acts for it.
+fn involved(facts: &Facts) -> impl Iterator<Item = &str> {
+    let subject = (facts.principal.kind == PrincipalType::Agent).then_some(facts.principal.id.as_str());
+    let actor = facts.agent.as_ref().map(|agent| agent.id.as_str()).filter(|actor| Some(*actor) != subject);
+    subject.into_iter().chain(actor)
+}
+
+impl Snapshot {
+    /// A partial Snapshot without agents says nothing about any.
+    fn knows_agents(&self) -> bool {
+        !self.partial || !self.agents.is_empty()
+    }
+
+    /// The involved agents that are registered.
+    pub(super) fn agents_of<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = &'a Agent> {
+        involved(facts).filter_map(|id| self.agents.get(id))
+    }
+
+    /// Whether every involved agent is registered and has not expired.
+    pub(super) fn check_agents(&self, facts: &Facts) -> Result<(), Reason> {
+        if !self.knows_agents() {
+            return Ok(());
+        }
+        for id in involved(facts) {
+            let agent = self.agents.get(id).ok_or(Reason::AgentUnknown)?;
+            // Without a clock an end cannot be ruled out.
+            if agent.expires.is_some_and(|end| facts.time.is_none_or(|now| now >= end)) {
+                return Err(Reason::AgentSuspended);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what is asked for is inside the ceilings of the agents involved.
+    pub(super) fn within_ceilings(&self, view: &View<'_>) -> bool {
+        !self.knows_agents() || self.agents_of(view.facts).all(|agent| within(agent, view))
+    }
+
+    /// The classes that a better token could bring: those inside the ceilings.
+    pub(super) fn obtainable(&self, facts: &Facts) -> Classes {
+        let inside = |class: &Class| {
+            !self.knows_agents() || self.agents_of(facts).all(|agent| agent.ceiling.classes.contains(class))
+        };
+        Classes::of(Class::ALL.into_iter().filter(inside))
+    }
+}
+
+fn within(agent: &Agent, view: &View<'_>) -> bool {
+    let ceiling = &agent.ceiling;
+    let target = view.target;
+    if !ceiling.servers.iter().any(|server| server == target.server) {
+        return false;
+    }
+    // The bare names that the ceiling gives for this server.
+    let named = || {
+        let tools = ceiling.tools.iter().flatten();
+        tools.filter_map(|tool| tool.strip_prefix(target.server)?.strip_prefix('/'))
+    };
+    let tool = match target.tool {
+        ToolFact::None => return true,
+        ToolFact::Named(tool) => ceiling.tools.is_none() || named().any(|name| name == tool),
+        ToolFact::Unlisted(listed) => ceiling.tools.is_none() || named().any(|name| !listed.contains_key(name)),
+    };
+    let class = match view.class {
+        ClassFact::Is(class) => ceiling.classes.contains(&class),
+        ClassFact::Unknown => !ceiling.classes.is_empty(),
+        ClassFact::Missing => false,
+    };
+    tool && class
+}
+
+/// Whether the token's own scopes allow the class. A token without any `mcp:` scope has no class ceiling.
+pub(super) fn within_token(view: &View<'_>) -> bool {
+    let scope = view.facts.token.as_ref().and_then(|token| token.scope.as_ref());
+    let words = match scope.map(scope_words) {
+        None => Vec::new(),
+        Some(None) => return false,
+        Some(Some(words)) => words,
+    };
+    if view.extra == Classes::default() && !words.iter().any(|word| word.starts_with("mcp:")) {
+        return true;
+    }
+    match view.class {
+        ClassFact::Is(class) => words.contains(&class.scope()) || view.extra.has(class),
+        ClassFact::Missing | ClassFact::Unknown => false,
+    }
+}

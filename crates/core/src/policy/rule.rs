@@ -1,0 +1,116 @@
+//! Rules in their normal form: alternatives of joined leaves of joined literals.
+//!
+//! The operators `and or not nor` and the negative matchers are gone here: a literal is one test with its final
+//! polarity, so the table of doubt has one place to be applied, [`super::leaf`].
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::test::Test;
+
+/// Whether a rule opens or closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    Allow,
+    Deny,
+}
+
+/// How truths are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Join {
+    All,
+    Any,
+}
+
+/// What a leaf speaks of.
+#[derive(Debug, Clone)]
+pub(crate) enum Criterion {
+    Accept,
+    Reject,
+    AuthenticatedUser,
+    User,
+    Email,
+    Domain,
+    Groups,
+    Claim(Path),
+    Service,
+    Agent,
+    Owner,
+    ActorType,
+    Server,
+    Tool,
+    McpTool,
+    Action,
+    McpMethod,
+    Argument(Path),
+    SourceIp,
+    Origin,
+    Scope,
+    Date,
+    TimeOfDay(TimeZone),
+    DayOfWeek(TimeZone),
+}
+
+impl Criterion {
+    /// Whether server, method and tool name alone settle it, so that a slice can fold it away.
+    pub fn is_target(&self) -> bool {
+        matches!(self, Self::Server | Self::Tool | Self::McpTool | Self::McpMethod)
+    }
+}
+
+/// A path into arguments or claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Path {
+    /// As written, escapes kept.
+    pub text: String,
+    pub keys: Vec<String>,
+}
+
+/// One test on one fact, with its polarity.
+#[derive(Debug)]
+pub(crate) struct Literal {
+    /// Equal literals of one Snapshot share this number, and this allocation.
+    pub id: u32,
+    pub criterion: Criterion,
+    pub test: Test,
+    /// It stands negated: under `not` or `nor`, or in `not`, `not_in` or `exclude`, but not both.
+    pub negative: bool,
+}
+
+/// One leaf of a rule: what one line of YAML says.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    pub join: Join,
+    pub literals: Vec<Arc<Literal>>,
+    /// The leaf as the file has it.
+    pub text: Arc<str>,
+}
+
+/// One non-empty operator of a rule.
+#[derive(Debug)]
+pub(crate) struct Branch {
+    pub join: Join,
+    pub leaves: Vec<Leaf>,
+}
+
+/// How a rule is named to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleRef {
+    pub name: String,
+    pub file: String,
+    pub line: u64,
+    pub owner: Option<String>,
+}
+
+/// One rule; it is met if one of its branches is.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub named: Arc<RuleRef>,
+    pub effect: Effect,
+    /// Recorded, never enforced.
+    pub shadow: bool,
+    pub branches: Vec<Branch>,
+    /// Has a positive leaf on `mcp_method`.
+    pub names_method: bool,
+}

@@ -1,0 +1,193 @@
+//! Slices: the few rules that can speak of one tool of one server, with everything about the target folded away.
+//!
+//! Thousands of rules are cut first by server and then by tool, each when it is first asked for, so that loading
+//! and deciding both stay proportional to what is used. Names that nobody declared come from callers; their slices
+//! are kept in a bounded cache.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use quick_cache::sync::Cache;
+
+use super::leaf::Truth;
+use super::lower::Lowered;
+use super::projection::Reads;
+use super::rule::{Criterion, Effect, Rule};
+use super::view::{ClassFact, Classes, NO_TOOLS, Target, ToolFact, View};
+use super::walk::{Formula, rule_truth};
+use crate::facts::{Facts, Principal, PrincipalType};
+use crate::snapshot::Server;
+
+/// How many slices of undeclared tools are kept.
+const UNDECLARED: usize = 2_048;
+
+/// Up to so many (rule, tool) pairs are cut while loading.
+const EAGER: usize = 20_000;
+
+/// What remains of one rule in a slice.
+#[derive(Debug)]
+pub(crate) struct Residue {
+    /// Index among all rules.
+    pub rule: usize,
+    pub effect: Effect,
+    pub shadow: bool,
+    pub formula: Formula,
+}
+
+/// The rules that concern calls of one tool.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub residues: Vec<Residue>,
+    pub reads: Reads,
+    pub server: String,
+    pub tool: String,
+    lowered: OnceLock<Option<Lowered>>,
+}
+
+/// The rules that can concern one server.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Indexes among all rules, in file order.
+    pub rules: Vec<usize>,
+    /// What a decision on a message that is no tool call can read.
+    pub reads: Reads,
+    tools: HashMap<String, OnceLock<Arc<Slice>>>,
+}
+
+/// All slices.
+#[derive(Debug)]
+pub(crate) struct Slices {
+    parts: HashMap<String, OnceLock<Arc<Part>>>,
+    undeclared: Cache<(String, String), Arc<Slice>>,
+}
+
+impl Slices {
+    /// Prepares the declared servers' slices, and cuts them where that is little work.
+    pub fn new(rules: &[Rule], servers: &BTreeMap<String, Server>) -> Self {
+        let slices = Self {
+            parts: servers.keys().map(|name| (name.clone(), OnceLock::new())).collect(),
+            undeclared: Cache::new(UNDECLARED),
+        };
+        let tools: usize = servers.values().map(|server| server.tools.len()).sum();
+        if tools.saturating_mul(rules.len()) <= EAGER {
+            for server in servers.values() {
+                for tool in server.tools.keys() {
+                    slices.slice(rules, servers, &server.name, tool).lowered();
+                }
+            }
+        }
+        slices
+    }
+
+    /// The rules of one server.
+    pub fn part(&self, rules: &[Rule], servers: &BTreeMap<String, Server>, server: &str) -> Arc<Part> {
+        let make = || Arc::new(Part::new(rules, servers.get(server), server));
+        self.parts.get(server).map_or_else(make, |part| Arc::clone(part.get_or_init(make)))
+    }
+
+    /// The rules of one tool of one server.
+    pub fn slice(&self, rules: &[Rule], servers: &BTreeMap<String, Server>, server: &str, tool: &str) -> Arc<Slice> {
+        if let Some(part) = self.parts.get(server) {
+            let part = part.get_or_init(|| Arc::new(Part::new(rules, servers.get(server), server)));
+            if let Some(slice) = part.tools.get(tool) {
+                return Arc::clone(slice.get_or_init(|| Arc::new(Slice::new(rules, &part.rules, server, tool))));
+            }
+        }
+        let key = (server.to_owned(), tool.to_owned());
+        if let Some(slice) = self.undeclared.get(&key) {
+            return slice;
+        }
+        let part = self.part(rules, servers, server);
+        let slice = Arc::new(Slice::new(rules, &part.rules, server, tool));
+        self.undeclared.insert(key, Arc::clone(&slice));
+        slice
+    }
+}
+
+/// The view of a target about which nothing else is known.
+fn bare_view<'a>(facts: &'a Facts, server: &'a str, tool: ToolFact<'a>) -> View<'a> {
+    View {
+        facts,
+        target: Target { server, method: "tools/call", tool },
+        actor: None,
+        owner: None,
+        class: ClassFact::Unknown,
+        supposing: true,
+        extra: Classes::default(),
+        obtainable: Classes::default(),
+    }
+}
+
+impl Part {
+    fn new(rules: &[Rule], server: Option<&Server>, name: &str) -> Self {
+        let listed = server.map_or(&NO_TOOLS, |server| &server.tools);
+        let facts = Facts::new(Principal::new(PrincipalType::Human, ""), name, "tools/call");
+        // Only the server is known here: a method or a tool that a rule names may still be the one.
+        let concerns = |rule: &Rule| {
+            rule.branches.iter().any(|branch| {
+                branch.join.truth(branch.leaves.iter().map(|leaf| {
+                    leaf.join.truth(leaf.literals.iter().map(|literal| match literal.criterion {
+                        Criterion::Server => {
+                            super::leaf::judge(literal, rule.effect, &bare_view(&facts, name, ToolFact::None))
+                        }
+                        _ => Truth::Maybe,
+                    }))
+                })) != Truth::No
+            })
+        };
+        let kept: Vec<usize> =
+            rules.iter().enumerate().filter(|(_, rule)| concerns(rule)).map(|(index, _)| index).collect();
+        let literals = kept.iter().filter_map(|index| rules.get(*index)).flat_map(|rule| &rule.branches);
+        let literals = literals.flat_map(|branch| &branch.leaves).flat_map(|leaf| &leaf.literals);
+        let reads = Reads::of(literals.map(AsRef::as_ref), false);
+        let tools = listed.keys().map(|tool| (tool.clone(), OnceLock::new())).collect();
+        Self { rules: kept, reads, tools }
+    }
+}
+
+impl Slice {
+    fn new(rules: &[Rule], candidates: &[usize], server: &str, tool: &str) -> Self {
+        let facts = Facts::new(Principal::new(PrincipalType::Human, ""), server, "tools/call");
+        let view = bare_view(&facts, server, ToolFact::Named(tool));
+        let residue = |index: &usize| {
+            let rule = rules.get(*index)?;
+            match Formula::residual(rule, &view) {
+                Formula::Known(false) => None,
+                formula => Some(Residue { rule: *index, effect: rule.effect, shadow: rule.shadow, formula }),
+            }
+        };
+        let residues: Vec<Residue> = candidates.iter().filter_map(residue).collect();
+        let mut literals = Vec::new();
+        for residue in &residues {
+            residue.formula.each_literal(&mut |found| literals.push(Arc::clone(found)));
+        }
+        let reads = Reads::of(literals.iter().map(AsRef::as_ref), true);
+        Self { residues, reads, server: server.to_owned(), tool: tool.to_owned(), lowered: OnceLock::new() }
+    }
+
+    /// Its rules as Cedar policies; `None` if Cedar does not take them, which refuses every call of the tool.
+    pub fn lowered(&self) -> Option<&Lowered> {
+        self.lowered.get_or_init(|| Lowered::new(self)).as_ref()
+    }
+
+    /// Whether some call of the tool could be allowed by the rules: an enforced allow may be met, and no enforced
+    /// deny surely is.
+    pub fn could(&self, view: &View<'_>) -> bool {
+        let met = |residue: &Residue| residue.formula.truth(residue.effect, view);
+        let enforced = |effect| self.residues.iter().filter(move |residue| !residue.shadow && residue.effect == effect);
+        enforced(Effect::Allow).any(|residue| met(residue) != Truth::No)
+            && !enforced(Effect::Deny).any(|residue| met(residue) == Truth::Yes)
+    }
+}
+
+/// The same for a tool that is not declared and not named.
+pub(crate) fn could_unlisted(rules: &[Rule], part: &Part, view: &View<'_>) -> bool {
+    let enforced = |effect| {
+        part.rules
+            .iter()
+            .filter_map(|index| rules.get(*index))
+            .filter(move |rule| !rule.shadow && rule.effect == effect)
+    };
+    enforced(Effect::Allow).any(|rule| rule_truth(rule, view) != Truth::No)
+        && !enforced(Effect::Deny).any(|rule| rule_truth(rule, view) == Truth::Yes)
+}
