@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use ostiary_core::audit::Outcome;
 use ostiary_core::deny::{Reason, Refusal};
-use ostiary_core::mcp::{self, Era, Id};
+use ostiary_core::mcp::{self, Id};
 use ostiary_core::policy::Permit;
 use ostiary_core::token::{self, Assertion};
 
@@ -99,6 +99,10 @@ impl Flight {
     /// Builds an upstream request from what was decided: nothing of the caller's raw head or body is in it.
     fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Refusal> {
         let work = &self.work;
+        if *self.permit.snapshot() != *work.live.snapshot.digest {
+            // The recheck compared generations already; a permit of another snapshot opens nothing here either way.
+            return Err(unbuildable(()));
+        }
         let ends = matches!(work.message, Message::SessionEnd);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = if ends { Method::DELETE } else { Method::POST };
@@ -127,7 +131,7 @@ impl Flight {
         if let Some(session) = &work.session {
             fields.insert(SESSION, HeaderValue::from_str(session).map_err(unbuildable)?);
         }
-        if work.server().identity.is_jwt() {
+        if work.server().takes_jwt() {
             let bearer = format!("Bearer {}", self.assertion()?);
             let mut value = HeaderValue::from_str(&bearer).map_err(unbuildable)?;
             value.set_sensitive(true);

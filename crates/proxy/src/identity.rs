@@ -42,14 +42,14 @@ impl Identity {
             return Ok(known);
         }
         let audience = ServerAudience { name: &endpoint.name, url: &endpoint.resource };
-        let verified = token::verify(bearer, &live.issuers, &audience, now_s)?;
+        let verified = token::verify(bearer, &live.snapshot.issuers, &audience, now_s)?;
         let identity = Arc::new(Self::new(verified, live));
         live.identities.insert(key, Arc::clone(&identity));
         Ok(identity)
     }
 
     fn new(verified: Verified, live: &Live) -> Self {
-        let resolved = match live.issuers.by_name(&verified.issuer) {
+        let resolved = match live.snapshot.issuers.by_name(&verified.issuer) {
             Some(issuer) => principal::resolve(&verified, issuer, &*live.snapshot).map(|caller| Resolved {
                 principal: principal_facts(&caller),
                 token: token_facts(&caller),

@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
-use ostiary_core::head::Head;
 use ostiary_core::json::Limits;
 use ostiary_core::mcp::message;
 

@@ -24,7 +24,9 @@ pub fn write(work: &Work, mut response: Response) -> Result<Reply, UpstreamFault
     if let Ok(result) = &mut response.result {
         match request.kind {
             Method::ToolsList => {
+                // Whoever got here has been resolved; nobody else is shown anything.
                 let facts = work.identity.facts(&work.endpoint.name, &request.method);
+                let facts = facts.map_err(|_| UpstreamFault::ResultShape)?;
                 let lister = work.live.snapshot.lister(&facts);
                 list::filter_tools(result, |tool| lister.could(tool), request.era)?;
             }

@@ -76,6 +76,6 @@ impl Secrets {
             .ok_or_else(|| wrong("`seal` must be 32 bytes in base64url"))?;
         let session_key = SealKey::derive(&root, "mcp session").ok_or_else(|| wrong("no key can be derived"))?;
         let digest_key = SealKey::derive(&root, "arguments digest").ok_or_else(|| wrong("no key can be derived"))?;
-        Ok(Self { signer, session_key: Arc::new(session_key), digest_key: digest_key.bytes().into(), jwks })
+        Ok(Self { signer, session_key: Arc::new(session_key), digest_key: digest_key.bytes().as_slice().into(), jwks })
     }
 }

@@ -1,6 +1,7 @@
 //! What every request reads: the snapshot in force with all that hangs on it, swapped whole.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +9,7 @@ use arc_swap::ArcSwap;
 use ostiary_core::audit::Redaction;
 use ostiary_core::seal::SealKey;
 use ostiary_core::snapshot::{Server, Snapshot};
-use ostiary_core::token::{Issuers, SigningKey};
+use ostiary_core::token::SigningKey;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio_rustls::TlsConnector;
@@ -27,8 +28,6 @@ const IDENTITIES: usize = 10_000;
 /// Why a snapshot could not be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("issuer at `{path}`: {message}")]
-    Issuer { path: String, message: String },
     #[error("server `{server}`: {fault}")]
     Server { server: String, fault: Fault },
     #[error("TLS: {0}")]
@@ -36,7 +35,6 @@ pub enum ApplyError {
 }
 
 /// The data plane's whole state.
-#[derive(Debug)]
 pub struct Shared {
     live: ArcSwap<Live>,
     generation: AtomicU64,
@@ -54,7 +52,6 @@ pub struct Shared {
 pub struct Live {
     pub generation: u64,
     pub snapshot: Arc<Snapshot>,
-    pub issuers: Issuers,
     pub signer: Arc<SigningKey>,
     pub seal: Arc<SealKey>,
     pub digest_key: Arc<[u8]>,
@@ -75,6 +72,12 @@ pub struct Endpoint {
     pub metadata: Arc<str>,
     pub upstream: Arc<Upstream>,
     pub server: Arc<Server>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("live", &self.live).finish_non_exhaustive()
+    }
 }
 
 impl Live {
@@ -139,9 +142,6 @@ fn prepare(
     tls: &TlsConnector,
     old: &HashMap<String, Endpoint>,
 ) -> Result<Live, ApplyError> {
-    let entries: Vec<Value> = snapshot.issuers.clone();
-    let issuers =
-        Issuers::from_json(&entries).map_err(|(path, message)| ApplyError::Issuer { path, message })?;
     let mut endpoints = HashMap::new();
     for server in snapshot.servers.values() {
         let kept = old.get(&server.name).filter(|known| known.upstream.url() == server.url);
@@ -164,7 +164,6 @@ fn prepare(
     Ok(Live {
         generation,
         documents: Documents::new(&snapshot, &secrets.jwks),
-        issuers,
         signer: Arc::clone(&secrets.signer),
         seal: Arc::clone(&secrets.session_key),
         digest_key: Arc::clone(&secrets.digest_key),

@@ -11,13 +11,14 @@ use ostiary_core::audit::{self, Json, Kind, Outcome, Record, Redacted, Rule};
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
 use ostiary_core::head::Head;
-use ostiary_core::json::{self, Object, Value};
-use ostiary_core::policy::{Finding, Remedy};
+use ostiary_core::json::{self, Object};
+use ostiary_core::mcp::Era;
+use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
 use ostiary_core::snapshot::{Durability, Refusals};
 
 use crate::clock::{self, Moment};
 use crate::identity::Identity;
-use crate::journal::{Journal, JournalError};
+use crate::journal::JournalError;
 use crate::message::Message;
 use crate::respond::Asked;
 use crate::state::{Endpoint, Live, Shared};
@@ -154,14 +155,14 @@ impl Trail {
             mcp_method: clipped(message.method()),
             tool: message.tool().map(clipped),
             class,
-            era: message.era_word(),
+            era: era_word(message),
             session,
             canonical,
             redacted,
             digest,
             recorded_digest,
             call: message.is_call() && snapshot.gateway.refusals == Refusals::Result,
-            stateless: message.is_stateless(),
+            stateless: message.era() == Era::Stateless,
         });
     }
 
@@ -305,9 +306,9 @@ impl Trail {
         }
         let Some(found) = &self.found else { return finish(record) };
         let finding = &found.finding;
-        let rules: Vec<Rule<'_>> = finding.rules.iter().map(rule).collect();
+        let rules: Vec<Rule<'_>> = finding.rules.iter().map(|rule| recorded(rule)).collect();
         record.rules = &rules;
-        let shadow = finding.shadow.as_ref().map(|shadow| shadow.to_json());
+        let shadow = finding.shadow.as_ref().map(Shadow::to_json);
         record.shadow = shadow.as_ref().map_or(Json::Null, Json::Value);
         let remedy = finding.remedy.as_ref().map(Remedy::to_json);
         record.remedy = remedy.as_ref().map_or(Json::Null, Json::Value);
@@ -316,8 +317,15 @@ impl Trail {
     }
 }
 
-fn rule(rule: &ostiary_core::policy::RuleRef) -> Rule<'_> {
-    Rule { name: &rule.name, file: &rule.file, line: u64::from(rule.line), owner: rule.owner.as_deref() }
+fn era_word(message: &Message) -> &'static str {
+    match message.era() {
+        Era::Session => "session",
+        Era::Stateless => "stateless",
+    }
+}
+
+fn recorded(rule: &RuleRef) -> Rule<'_> {
+    Rule { name: &rule.name, file: &rule.file, line: rule.line, owner: rule.owner.as_deref() }
 }
 
 /// How a forwarded message ended.

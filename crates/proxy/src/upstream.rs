@@ -3,6 +3,7 @@
 //! A tool call may have run even when its answer was lost, so a request that reached a connection is
 //! never sent again. Only one that hyper hands back unsent is.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +40,6 @@ pub enum Fault {
 }
 
 /// One upstream endpoint with its idle connections.
-#[derive(Debug)]
 pub struct Upstream {
     url: String,
     target: PathAndQuery,
@@ -48,6 +48,12 @@ pub struct Upstream {
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     idle: Mutex<Vec<(Sender, Instant)>>,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 type Sender = SendRequest<Full<Bytes>>;

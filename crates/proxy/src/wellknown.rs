@@ -71,10 +71,10 @@ fn render(value: &Value) -> Bytes {
 fn metadata(snapshot: &Snapshot, server: &str) -> Value {
     let mut document = Object::new();
     document.insert("resource", format!("{}/mcp/{server}", snapshot.gateway.url).into());
-    let issuers = snapshot.external_issuers(server);
+    let issuers: Vec<Value> = snapshot.issuers.external(server).map(Value::from).collect();
     // RFC 9728 wants no empty list: without an authorization server the member is left out.
     if !issuers.is_empty() {
-        document.insert("authorization_servers", Value::Array(issuers.into_iter().map(Value::from).collect()));
+        document.insert("authorization_servers", Value::Array(issuers));
     }
     document.insert("scopes_supported", Value::Array(SCOPES.into_iter().map(Value::from).collect()));
     document.insert("bearer_methods_supported", Value::Array(vec!["header".into()]));

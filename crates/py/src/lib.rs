@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostiary_core::json::{self, Limits};
+use ostiary_core::facts::Facts;
+use ostiary_core::audit::SegmentReport;
+use ostiary_core::json::{self, Limits, Object, Value};
+use ostiary_core::policy::Memory;
 use ostiary_core::snapshot;
 use ostiary_proxy::{gateway, journal, secrets::Secrets};
 use pyo3::create_exception;
@@ -49,8 +52,10 @@ impl Snapshot {
         py.detach(|| {
             let parsed = json::parse(facts.as_bytes(), &Limits::DEFAULT)
                 .map_err(|error| PyValueError::new_err(format!("facts: {error}")))?;
-            let answer =
-                self.0.explain_json(&parsed, memory).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let facts = Facts::from_json(&parsed, Some(&self.0))
+                .map_err(|error| PyValueError::new_err(format!("facts: {error}")))?;
+            let decision = self.0.decide(&facts, if memory { Memory::On } else { Memory::Off });
+            let answer = self.0.explain_decision(&facts, &decision);
             let mut out = Vec::new();
             json::write(&answer, &mut out);
             String::from_utf8(out).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -80,8 +85,6 @@ impl Journal {
     }
 
     fn append(&self, py: Python<'_>, record: &str) -> PyResult<String> {
-        let parsed = json::parse(record.as_bytes(), &Limits::DEFAULT)
-            .map_err(|error| PyValueError::new_err(format!("record: {error}")))?;
         py.detach(|| self.0.append_control(record)).map_err(|error| journal_error(&error))
     }
 
@@ -152,12 +155,33 @@ impl Gateway {
     }
 }
 
+fn report_json(report: &SegmentReport) -> String {
+    let text = |hash: &Option<String>| hash.as_deref().map_or(Value::Null, Value::from);
+    let count = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+    let bad = report.bad.as_ref().map_or(Value::Null, |bad| {
+        let mut object = Object::new();
+        object.insert("index", count(bad.index));
+        object.insert("why", bad.why.into());
+        Value::Object(object)
+    });
+    let mut object = Object::new();
+    object.insert("records", count(report.records));
+    object.insert("first_prev", text(&report.first_prev));
+    object.insert("last_hash", text(&report.last_hash));
+    object.insert("torn", report.torn.into());
+    object.insert("checkpoints", count(report.checkpoints));
+    object.insert("bad", bad);
+    let mut out = Vec::new();
+    json::write(&Value::Object(object), &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Reads one segment to its end and says whether its chain holds.
 #[pyfunction]
 #[pyo3(signature = (path, prev = None))]
 fn read_segment(py: Python<'_>, path: PathBuf, prev: Option<&str>) -> PyResult<String> {
     py.detach(|| journal::read_segment(&path, prev))
-        .map(|report| report.to_json())
+        .map(|report| report_json(&report))
         .map_err(|error| PyOSError::new_err(format!("{}: {error}", path.display())))
 }
 
