@@ -46,7 +46,7 @@ fn text_of(keys: &[String]) -> String {
 }
 
 /// What stands where a value was taken out.
-fn mark() -> Value {
+pub(crate) fn mark() -> Value {
     let mut object = Object::new();
     object.insert("redacted", Value::Bool(true));
     Value::Object(object)

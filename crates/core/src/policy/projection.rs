@@ -5,12 +5,14 @@
 //! tool, and of what class are always in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::leaf::scope_words;
 use super::rule::{Criterion, Literal};
 use super::test::Test;
 use super::view::{ClassFact, ToolFact, View};
-use crate::facts::{Class, PrincipalType};
+use crate::audit::{Redaction, mark};
+use crate::facts::{Class, Facts, PrincipalType};
 use crate::json::{Object, Value, canonical, write_str};
 use crate::snapshot::Redact;
 
@@ -93,6 +95,7 @@ impl Reads {
                 | Criterion::Accept
                 | Criterion::Reject
                 | Criterion::AuthenticatedUser
+                | Criterion::Autonomous
                 | Criterion::User
                 | Criterion::Service
                 | Criterion::Agent
@@ -316,49 +319,15 @@ fn token(view: &View<'_>, reads: &Reads, top: &mut Members, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// The projection as the record may keep it: arguments that are redacted are replaced by `{"redacted": true}`.
+/// The projection as the record may keep it, if that is another: what is taken out of arguments is taken out here too,
+/// and `{"redacted": true}` stands in its place, so that replay knows that it does not know.
 pub(crate) fn redacted(view: &View<'_>, reads: &Reads, timed: bool, redact: &Redact) -> Option<Vec<u8>> {
-    let arguments = view.facts.arguments.as_ref()?;
     reads.arguments.as_ref()?;
-    let mut kept = arguments.as_ref().clone();
-    let hidden = match redact {
-        Redact::All => hide_all(&mut kept),
-        Redact::Paths(paths) => paths.iter().filter(|path| hide(&mut kept, path)).count() > 0,
+    let arguments = view.facts.arguments.as_ref()?.as_object()?;
+    let kept = match redact {
+        Redact::All => (!arguments.is_empty()).then(mark),
+        Redact::Paths(_) => Redaction::new(redact).arguments(arguments).map(|redacted| redacted.value),
     };
-    if !hidden {
-        return None;
-    }
-    let facts = crate::facts::Facts { arguments: Some(std::sync::Arc::new(kept)), ..view.facts.clone() };
+    let facts = Facts { arguments: Some(Arc::new(kept?)), ..view.facts.clone() };
     Some(project(&View { facts: &facts, ..view.clone() }, reads, timed))
-}
-
-fn mark() -> Value {
-    let mut object = Object::new();
-    object.insert("redacted", Value::Bool(true));
-    Value::Object(object)
-}
-
-fn hide_all(arguments: &mut Value) -> bool {
-    let Value::Object(object) = arguments else { return false };
-    object.retain(|_, value| {
-        *value = mark();
-        true
-    });
-    !object.is_empty()
-}
-
-/// Hides what stands at the path; a path that meets something other than an object hides all of that.
-fn hide(value: &mut Value, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else {
-        *value = mark();
-        return true;
-    };
-    match value {
-        Value::Object(object) => object.get_mut(first).is_some_and(|member| hide(member, rest)),
-        Value::Array(_) => {
-            *value = mark();
-            true
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
