@@ -241,6 +241,14 @@ impl Issuers {
         Ok(Self { list })
     }
 
+    /// The `iss` of every issuer but ourselves whose tokens open `server`, in the order of the configuration.
+    pub fn external<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a str> {
+        let opens = move |issuer: &&Arc<Issuer>| {
+            !issuer.is_local() && issuer.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server))
+        };
+        self.list.iter().filter(opens).map(|issuer| issuer.issuer.as_str())
+    }
+
     /// The issuer whose tokens say exactly this `iss`.
     #[must_use]
     pub fn by_url(&self, iss: &str) -> Option<&Arc<Issuer>> {
