@@ -244,7 +244,8 @@ impl Issuers {
     /// The `iss` of every issuer but ourselves whose tokens open `server`, in the order of the configuration.
     pub fn external<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a str> {
         let opens = move |issuer: &&Arc<Issuer>| {
-            !issuer.is_local() && issuer.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server))
+            !issuer.is_local()
+                && issuer.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server))
         };
         self.list.iter().filter(opens).map(|issuer| issuer.issuer.as_str())
     }
