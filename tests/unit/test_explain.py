@@ -99,14 +99,14 @@ def test_a_refusal_says_what_was_near_and_what_would_change_it(rules: str, tmp_p
     status, text, _ = run("--policy", rules, "--facts", str(facts))
     assert status == 1
     assert "denied: no_rule, no rule allows this" in text
-    assert "nearest: dev-reads (rules.yaml:1)\n    not met: server: notes\n" in text
-    assert "what would change it: dev-reads (rules.yaml:1) would allow it, if this held: `server: notes`" in text
+    assert "nearest: dev-reads (rules.yaml:1), which failed on:\n    server: notes\n" in text
 
 
 def test_a_refusal_by_a_rule_says_which_leaves_met_it(rules: str) -> None:
     status, text, _ = run("--policy", rules, "--facts", "-", stdin=json.dumps(call(DEV, arguments={"path": "/etc"})))
     assert status == 1
-    assert "denied by no-etc (rules.yaml:7)\n    met: argument/path: {starts_with: /etc}\n" in text
+    assert "no-etc (rules.yaml:7) is met by:\n    argument/path: {starts_with: /etc}\n" in text
+    assert "what would change it: only another request or another rule" in text
 
 
 def test_a_missing_scope_is_named_as_the_remedy(rules: str) -> None:
