@@ -209,7 +209,7 @@ def _recall(decision: str, config: Path) -> Past:
 def _tell(console: Console, answer: Mapping[str, Any]) -> None:
     style = "bold green" if answer["decision"] == "allow" else "bold red"
     console.print(Text(explanation.verdict(answer), style=style))
-    if (told := explanation.deciding(answer)) is not None:
+    if told := explanation.deciding(answer):
         console.print(Text(f"  {told}"))
     for line, leaves in explanation.nearest(answer):
         console.print(Text(f"  {line}{':' if leaves else ''}"))

@@ -39,11 +39,11 @@ def verdict(answer: Answer) -> str:
     return f"denied: {reason}, {REASONS.get(reason, 'the request was refused before any rule was asked')}"
 
 
-def deciding(answer: Answer) -> str | None:
-    """Return which rules decided, by name and place; None if none did."""
+def deciding(answer: Answer) -> str:
+    """Return which rules decided, by name and place; an empty text if none did."""
     names = ", ".join(place(rule) for rule in answer["rules"])
     if not names:
-        return None
+        return ""
     if answer["decision"] == "allow":
         return f"allowed by {names}"
     return f"denied by {names}" if answer["reason"] == "denied_by_rule" else f"allowed by {names}, then refused"
