@@ -217,7 +217,7 @@ def _tell(console: Console, answer: Mapping[str, Any]) -> None:
             console.print(Text(f"    {leaf}", style="dim"))
     for change in explanation.changes(answer):
         console.print(Text(f"  what would change it: {change}"))
-    if (told := explanation.shadow(answer)) is not None:
+    if told := explanation.shadow(answer):
         console.print(Text(f"  {told}", style="dim"))
 
 

@@ -88,10 +88,10 @@ def nearest(answer: Answer) -> list[tuple[str, Sequence[str]]]:
     ]
 
 
-def shadow(answer: Answer) -> str | None:
-    """Return what shadow rules would have done, or None if they would have changed nothing that is told."""
+def shadow(answer: Answer) -> str:
+    """Return what shadow rules would have done; an empty text if nothing is told of them."""
     found = answer.get("shadow")
     if not found:
-        return None
+        return ""
     names = ", ".join(place(rule) for rule in found["rules"])
     return f"with the rules in shadow mode enforced: {found['decision']}{f', by {names}' if names else ''}"
