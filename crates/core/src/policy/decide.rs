@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::cedar::Matched;
 use super::ceiling::within_token;
 use super::leaf::Truth;
-use super::lower::Matched;
 use super::memory::Memory;
 use super::projection::{Reads, project, redacted};
 use super::rule::Effect;
@@ -129,7 +129,7 @@ impl Snapshot {
 
     /// A tool call: Cedar decides on the tool's slice.
     fn call(&self, slice: &Slice, view: &View<'_>) -> Finding {
-        let Some(matched) = slice.lowered().and_then(|lowered| lowered.ask(view)) else {
+        let Some(matched) = slice.lowered().and_then(|lowered| lowered.ask(view, &self.policy.subjects)) else {
             return Finding { reason: Some(Reason::Internal), ..Finding::default() };
         };
         self.conclude(slice, view, &matched)

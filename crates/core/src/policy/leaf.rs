@@ -176,8 +176,8 @@ fn unlisted(literal: &Literal, stand: Stand, view: &View<'_>) -> Truth {
                 operands.texts().iter().filter_map(|operand| bare(operand)).any(|name| !listed.contains_key(&name));
             if possible { Truth::Maybe } else { stand.settle(Some(false)).into() }
         }
-        Test::StartsWith(start) if qualified => {
-            let prefix = format!("{}/", view.target.server);
+        Test::StartsWith(start) => {
+            let prefix = if qualified { format!("{}/", view.target.server) } else { String::new() };
             if prefix.starts_with(start.as_str()) {
                 stand.settle(Some(true)).into()
             } else if start.starts_with(&prefix) {

@@ -1,81 +1,39 @@
-//! Rules as Cedar policies, and the question put to Cedar.
+//! Conditions of rules as Cedar expressions.
 //!
-//! The principal is the subject (`Human`, `Agent` or `Service`, in `Group`s), the action is the tool, the resource is
-//! the `Server`. What Cedar says natively about facts that are always texts is said natively; every other literal is
-//! an atom: `context.atoms.aN` is the answer of [`judge`] to it. Conditions are built as syntax trees, never as
-//! text, so no operand can be read as policy. Shadow rules are a second set, in which each is a permit: Cedar then
-//! tells which of them are met, and nothing else follows from them.
+//! What Cedar says natively about facts that are always texts is said natively, doubt included; every other literal is
+//! an atom: `context.atoms.aN` is the answer of [`super::leaf::judge`] to it. Conditions are built as syntax trees,
+//! never as text, so no operand can be read as policy.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::pst::{
-    self, ActionConstraint, BinaryOp, Clause, EntityOrSlot, EntityType, EntityUID, Expr, Name, PatternElem,
-    PrincipalConstraint, ResourceConstraint, StaticPolicy, Template, UnaryOp, Var,
-};
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicyId, PolicySet, Request, Response, RestrictedExpression,
-};
+use cedar_policy::pst::{self, BinaryOp, EntityType, EntityUID, Expr, Name, PatternElem, UnaryOp, Var};
 
-use super::leaf::{Truth, judge};
 use super::rule::{Criterion, Effect, Join, Literal};
-use super::slice::Slice;
 use super::test::Test;
 use super::view::{ClassFact, View};
 use super::walk::Formula;
-use crate::facts::PrincipalType;
 use crate::json::Value;
-
-/// What Cedar answered: indexes of the rules that decided, in file order.
-#[derive(Debug, Default)]
-pub(crate) struct Matched {
-    /// Enforced denies that are met; if there is one, `allows` is empty.
-    pub denies: Vec<usize>,
-    /// Enforced allows that are met.
-    pub allows: Vec<usize>,
-    /// Shadow rules that are met.
-    pub shadow: Vec<usize>,
-}
-
-/// One slice as Cedar policies.
-#[derive(Debug)]
-pub(crate) struct Lowered {
-    enforced: PolicySet,
-    /// `None` without shadow rules.
-    shadow: Option<PolicySet>,
-    /// Enforced denies, by policy id: an erring one is met.
-    denies: HashSet<PolicyId>,
-    action: EntityUid,
-    resource: EntityUid,
-    types: Types,
-    needs: Needs,
-}
-
-#[derive(Debug)]
-struct Types {
-    human: EntityTypeName,
-    agent: EntityTypeName,
-    service: EntityTypeName,
-    group: EntityTypeName,
-}
 
 /// What a slice's policies read from the request.
 #[derive(Debug, Default)]
-struct Needs {
-    atoms: Vec<(Arc<Literal>, Effect)>,
+pub(super) struct Needs {
+    /// Literals that are atoms, by number.
+    pub atoms: Vec<(Arc<Literal>, Effect)>,
     /// Number of the atom, by literal and effect.
     numbers: HashMap<(u32, Effect), usize>,
-    groups: BTreeSet<String>,
+    /// The groups that conditions name.
+    pub groups: BTreeSet<String>,
     /// Whether something is known, and doubted, about the groups.
-    group_doubt: bool,
-    texts: BTreeSet<Fact>,
-    actor: bool,
+    pub group_doubt: bool,
+    pub texts: BTreeSet<Fact>,
+    /// Whether they speak of the agent that acts.
+    pub actor: bool,
 }
 
 /// Facts that are texts or missing, never of a wrong type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fact {
+pub(super) enum Fact {
     ActorType,
     Class,
     Domain,
@@ -97,7 +55,8 @@ impl Fact {
         })
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in the context.
+    pub fn name(self) -> &'static str {
         match self {
             Self::ActorType => "actor_type",
             Self::Class => "class",
@@ -108,7 +67,8 @@ impl Fact {
         }
     }
 
-    fn text<'a>(self, view: &View<'a>) -> Option<&'a str> {
+    /// The text, if there is one.
+    pub fn text<'a>(self, view: &View<'a>) -> Option<&'a str> {
         match self {
             Self::ActorType => Some(view.actor_type().as_str()),
             Self::Class => match view.class {
@@ -125,166 +85,14 @@ impl Fact {
 
 type Built = Result<Arc<Expr>, pst::PstConstructionError>;
 
-impl Lowered {
-    /// Lowers the rules of a slice; `None` if Cedar takes one of them not.
-    pub fn new(slice: &Slice) -> Option<Self> {
-        let types = Types {
-            human: "Human".parse().ok()?,
-            agent: "Agent".parse().ok()?,
-            service: "Service".parse().ok()?,
-            group: "Group".parse().ok()?,
-        };
-        let action = format!("{}/{}", slice.server, slice.tool);
-        let mut needs = Needs::default();
-        let mut enforced = PolicySet::new();
-        let mut shadow = PolicySet::new();
-        let mut denies = HashSet::new();
-        for residue in &slice.residues {
-            let condition = needs.formula(&residue.formula, residue.effect).ok()?;
-            let id = PolicyId::new(format!("r{}", residue.rule));
-            let effect = match residue.effect {
-                Effect::Deny if !residue.shadow => {
-                    denies.insert(id.clone());
-                    pst::Effect::Forbid
-                }
-                Effect::Deny | Effect::Allow => pst::Effect::Permit,
-            };
-            let template = Template::new(
-                pst::PolicyID::from(AsRef::<str>::as_ref(&id)),
-                effect,
-                PrincipalConstraint::Any,
-                ActionConstraint::Eq(entity("Action", &action).ok()?),
-                ResourceConstraint::Eq(EntityOrSlot::Entity(entity("Server", &slice.server).ok()?)),
-            );
-            let template = template.try_with_clauses(vec![Clause::When(condition)]).ok()?;
-            let policy = Policy::from_pst(pst::Policy::Static(StaticPolicy::try_from(template).ok()?)).ok()?;
-            if residue.shadow { &mut shadow } else { &mut enforced }.add(policy).ok()?;
-        }
-        Some(Self {
-            enforced,
-            shadow: (!shadow.is_empty()).then_some(shadow),
-            denies,
-            action: EntityUid::from_type_name_and_id("Action".parse().ok()?, EntityId::new(action)),
-            resource: EntityUid::from_type_name_and_id("Server".parse().ok()?, EntityId::new(&slice.server)),
-            types,
-            needs,
-        })
-    }
-
-    /// Puts the question to Cedar; `None` if it could not even be asked.
-    pub fn ask(&self, view: &View<'_>) -> Option<Matched> {
-        let principal = &view.facts.principal;
-        let kind = match principal.kind {
-            PrincipalType::Human => &self.types.human,
-            PrincipalType::Service => &self.types.service,
-            PrincipalType::Agent => &self.types.agent,
-        };
-        let uid = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(&principal.id));
-        let groups = Groups::of(view);
-        let entities = self.entities(&uid, &groups)?;
-        let context = self.context(view, &groups)?;
-        let request = Request::new(uid, self.action.clone(), self.resource.clone(), context, None).ok()?;
-        let authorizer = Authorizer::new();
-        let mut matched = Matched::default();
-        let answer = authorizer.is_authorized(&request, &self.enforced, &entities);
-        // Cedar leaves an erring forbid aside; here it denies.
-        let erring: Vec<usize> = errors(&answer).filter(|id| self.denies.contains(*id)).filter_map(index).collect();
-        let reasons = answer.diagnostics().reason().filter_map(index);
-        match answer.decision() {
-            Decision::Allow if erring.is_empty() => matched.allows = reasons.collect(),
-            Decision::Allow => matched.denies = erring,
-            Decision::Deny => matched.denies = reasons.chain(erring).collect(),
-        }
-        if let Some(shadow) = &self.shadow {
-            let answer = authorizer.is_authorized(&request, shadow, &entities);
-            matched.shadow = answer.diagnostics().reason().filter_map(index).collect();
-        }
-        for indexes in [&mut matched.denies, &mut matched.allows, &mut matched.shadow] {
-            indexes.sort_unstable();
-            indexes.dedup();
-        }
-        Some(matched)
-    }
-
-    fn entities(&self, principal: &EntityUid, groups: &Groups<'_>) -> Option<Entities> {
-        let parents: HashSet<EntityUid> = groups
-            .names
-            .iter()
-            .filter(|name| self.needs.groups.contains(**name))
-            .map(|name| EntityUid::from_type_name_and_id(self.types.group.clone(), EntityId::new(name)))
-            .collect();
-        if parents.is_empty() {
-            return Some(Entities::empty());
-        }
-        Entities::from_entities([Entity::new_no_attrs(principal.clone(), parents)], None).ok()
-    }
-
-    fn context(&self, view: &View<'_>, groups: &Groups<'_>) -> Option<Context> {
-        let needs = &self.needs;
-        let mut pairs = Vec::with_capacity(needs.texts.len() + 4);
-        for fact in &needs.texts {
-            if let Some(text) = fact.text(view) {
-                pairs.push((fact.name().to_owned(), RestrictedExpression::new_string(text.to_owned())));
-            }
-        }
-        if needs.group_doubt {
-            pairs.push(("groups_known".to_owned(), RestrictedExpression::new_bool(groups.known)));
-            pairs.push(("groups_doubted".to_owned(), RestrictedExpression::new_bool(groups.doubted)));
-        }
-        if let Some(actor) = view.actor.filter(|_| needs.actor) {
-            let uid = EntityUid::from_type_name_and_id(self.types.agent.clone(), EntityId::new(actor));
-            pairs.push(("actor".to_owned(), RestrictedExpression::new_entity_uid(uid)));
-        }
-        if !needs.atoms.is_empty() {
-            let atoms = needs.atoms.iter().enumerate().map(|(number, (literal, effect))| {
-                (atom(number), RestrictedExpression::new_bool(judge(literal, *effect, view) == Truth::Yes))
-            });
-            pairs.push(("atoms".to_owned(), RestrictedExpression::new_record(atoms).ok()?));
-        }
-        Context::from_pairs(pairs).ok()
-    }
-}
-
-/// What is known of the subject's groups.
-struct Groups<'a> {
-    names: Vec<&'a str>,
-    /// There is a list of names, and it is not empty.
-    known: bool,
-    /// They exist and could not be obtained, or are not a list of names.
-    doubted: bool,
-}
-
-impl<'a> Groups<'a> {
-    fn of(view: &View<'a>) -> Self {
-        let principal = &view.facts.principal;
-        let groups = principal.groups.as_ref().filter(|_| principal.kind == PrincipalType::Human);
-        let names: Option<Vec<&str>> =
-            groups.and_then(Value::as_array).and_then(|items| items.iter().map(Value::as_str).collect());
-        Self {
-            known: names.as_ref().is_some_and(|names| !names.is_empty()),
-            doubted: groups.is_some() && names.is_none(),
-            names: names.unwrap_or_default(),
-        }
-    }
-}
-
-fn errors(answer: &Response) -> impl Iterator<Item = &PolicyId> {
-    answer.diagnostics().errors().map(|error| match error {
-        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
-    })
-}
-
-/// The rule behind a policy id.
-fn index(id: &PolicyId) -> Option<usize> {
-    AsRef::<str>::as_ref(id).strip_prefix('r')?.parse().ok()
-}
-
-fn atom(number: usize) -> String {
+/// The name of an atom.
+pub(super) fn atom(number: usize) -> String {
     format!("a{number}")
 }
 
 impl Needs {
-    fn formula(&mut self, formula: &Formula, effect: Effect) -> Built {
+    /// The condition of a rule; what it reads is noted.
+    pub fn formula(&mut self, formula: &Formula, effect: Effect) -> Built {
         match formula {
             Formula::Known(known) => Ok(Arc::new(Expr::Literal(pst::Literal::Bool(*known)))),
             Formula::Literal(literal) => self.literal(literal, effect),
@@ -432,7 +240,8 @@ fn kind_of(kind: &str) -> Result<EntityType, pst::PstConstructionError> {
     Ok(EntityType::from_name(Name::unqualified(kind)?))
 }
 
-fn entity(kind: &str, id: &str) -> Result<EntityUID, pst::PstConstructionError> {
+/// A literal entity.
+pub(super) fn entity(kind: &str, id: &str) -> Result<EntityUID, pst::PstConstructionError> {
     Ok(EntityUID { ty: kind_of(kind)?, eid: id.into() })
 }
 

@@ -4,9 +4,10 @@
 //! undecided. No rule matched means deny; deny beats allow; a deny that cannot be judged denies.
 //!
 //! Rules are read into one normal form (`rule`), cut into slices by server and tool (`slice`), lowered to Cedar
-//! (`lower`) and asked (`decide`). The table of doubt has one place (`leaf`). Lists are answered by the three-valued
+//! (`lower`, `cedar`) and asked (`decide`). The table of doubt has one place (`leaf`). Lists are answered by the three-valued
 //! walk (`walk`, `lists`), since arguments are not known there.
 
+mod cedar;
 mod ceiling;
 mod decide;
 mod explain;
@@ -112,6 +113,7 @@ pub(crate) struct Policy {
     rules: Vec<rule::Rule>,
     slices: slice::Slices,
     answers: memory::Answers,
+    subjects: cedar::Subjects,
 }
 
 impl Policy {
@@ -126,7 +128,7 @@ impl Policy {
             rules.map(|(at, rule)| reader.rule(rule, &format!("{path}.rules[{at}]"))).collect::<Result<Vec<_>, _>>()?;
         fields.finish()?;
         let slices = slice::Slices::new(&rules, servers);
-        Ok(Self { rules, slices, answers: memory::Answers::new() })
+        Ok(Self { rules, slices, answers: memory::Answers::new(), subjects: cedar::Subjects::new() })
     }
 
     /// The rules behind indexes.

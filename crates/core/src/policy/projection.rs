@@ -93,6 +93,7 @@ impl Reads {
                 | Criterion::Accept
                 | Criterion::Reject
                 | Criterion::AuthenticatedUser
+                | Criterion::Autonomous
                 | Criterion::User
                 | Criterion::Service
                 | Criterion::Agent

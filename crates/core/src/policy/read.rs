@@ -113,7 +113,7 @@ impl Reader {
         fields.whole("line")?;
         let text = fields.text("text")?;
         let tests = fields.list("tests")?;
-        let bare = matches!(name, "accept" | "reject" | "authenticated_user");
+        let bare = matches!(name, "accept" | "reject" | "authenticated_user" | "autonomous");
         if bare != tests.is_empty() {
             return Err(fields.fault("tests", if bare { "must be empty" } else { "must not be empty" }));
         }
@@ -145,6 +145,7 @@ impl Reader {
             "accept" => Criterion::Accept,
             "reject" => Criterion::Reject,
             "authenticated_user" => Criterion::AuthenticatedUser,
+            "autonomous" => Criterion::Autonomous,
             "user" => Criterion::User,
             "email" => Criterion::Email,
             "domain" => Criterion::Domain,
@@ -214,7 +215,9 @@ impl Reader {
     fn test(&mut self, criterion: &Criterion, op: &str, operand: &Value) -> Result<Test, (&'static str, String)> {
         let wrong = || ("op", format!("`{op}` does not go with this criterion"));
         match criterion {
-            Criterion::Accept | Criterion::Reject | Criterion::AuthenticatedUser => Err(wrong()),
+            Criterion::Accept | Criterion::Reject | Criterion::AuthenticatedUser | Criterion::Autonomous => {
+                Err(wrong())
+            }
             Criterion::Groups | Criterion::Scope => match (op, operand) {
                 ("has" | "sole" | "exclude", Value::String(_)) => membership(op, operand),
                 ("has" | "sole" | "exclude", _) => Err(("value", "must be a string".to_owned())),

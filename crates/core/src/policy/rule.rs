@@ -29,6 +29,9 @@ pub(crate) enum Criterion {
     Accept,
     Reject,
     AuthenticatedUser,
+    /// An agent that acts for itself. Not a word of the language: the reader of rules adds it to allows that name
+    /// their callers by `agent` or `owner` alone.
+    Autonomous,
     User,
     Email,
     Domain,

@@ -9,10 +9,10 @@ use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 
+use super::cedar::Lowered;
 use super::leaf::Truth;
-use super::lower::Lowered;
 use super::projection::Reads;
-use super::rule::{Criterion, Effect, Rule};
+use super::rule::{Criterion, Effect, Literal, Rule};
 use super::view::{ClassFact, Classes, NO_TOOLS, Target, ToolFact, View};
 use super::walk::{Formula, rule_truth};
 use crate::facts::{Facts, Principal, PrincipalType};
@@ -122,19 +122,22 @@ impl Part {
     fn new(rules: &[Rule], server: Option<&Server>, name: &str) -> Self {
         let listed = server.map_or(&NO_TOOLS, |server| &server.tools);
         let facts = Facts::new(Principal::new(PrincipalType::Human, ""), name, "tools/call");
-        // Only the server is known here: a method or a tool that a rule names may still be the one.
-        let concerns = |rule: &Rule| {
-            rule.branches.iter().any(|branch| {
-                branch.join.truth(branch.leaves.iter().map(|leaf| {
-                    leaf.join.truth(leaf.literals.iter().map(|literal| match literal.criterion {
-                        Criterion::Server => {
-                            super::leaf::judge(literal, rule.effect, &bare_view(&facts, name, ToolFact::None))
-                        }
-                        _ => Truth::Maybe,
-                    }))
-                })) != Truth::No
-            })
+        // Only the server is known here: a method or a tool of it that a rule names may still be the one. A message
+        // that is no call has no tool, which meets a negated leaf of a deny.
+        let view = bare_view(&facts, name, ToolFact::Unlisted(&NO_TOOLS));
+        let possible = |literal: &Literal, effect| match literal.criterion {
+            Criterion::Tool if effect == Effect::Deny && literal.negative => Truth::Maybe,
+            Criterion::Server | Criterion::Tool => super::leaf::judge(literal, effect, &view),
+            _ => Truth::Maybe,
         };
+        let concerns =
+            |rule: &Rule| {
+                rule.branches.iter().any(|branch| {
+                    branch.join.truth(branch.leaves.iter().map(|leaf| {
+                        leaf.join.truth(leaf.literals.iter().map(|literal| possible(literal, rule.effect)))
+                    })) != Truth::No
+                })
+            };
         let kept: Vec<usize> =
             rules.iter().enumerate().filter(|(_, rule)| concerns(rule)).map(|(index, _)| index).collect();
         let literals = kept.iter().filter_map(|index| rules.get(*index)).flat_map(|rule| &rule.branches);

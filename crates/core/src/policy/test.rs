@@ -13,7 +13,7 @@ use crate::json::{Number, Value};
 /// One matcher with its operand, positive: `not` is a negated [`Test::Is`].
 #[derive(Debug)]
 pub(crate) enum Test {
-    /// `accept`, `reject`, `authenticated_user`: the fact is itself a truth.
+    /// `accept`, `reject`, `authenticated_user`, `autonomous`: the fact is itself a truth.
     Holds,
     /// Equal to one of them.
     Is(Operands),

@@ -104,6 +104,7 @@ impl<'a> View<'a> {
             Criterion::Accept => Datum::Flag(true),
             Criterion::Reject => Datum::Flag(false),
             Criterion::AuthenticatedUser => Datum::Flag(human && !principal.id.is_empty()),
+            Criterion::Autonomous => Datum::Flag(self.autonomous()),
             Criterion::User => text(of(PrincipalType::Human)),
             Criterion::Service => text(of(PrincipalType::Service)),
             Criterion::Agent => text(self.actor),
@@ -153,6 +154,12 @@ impl<'a> View<'a> {
                 Some(second) => weekday(second, zone).map_or(Datum::Error, |day| text(Some(day))),
             },
         }
+    }
+
+    /// Whether the subject is an agent, and is itself what acts.
+    pub fn autonomous(&self) -> bool {
+        let subject = &self.facts.principal;
+        subject.kind == PrincipalType::Agent && self.actor == Some(subject.id.as_str())
     }
 
     /// What acts: an agent, or the subject in person.

@@ -1,6 +1,7 @@
 //! The rules of decisions, each with its refusing twin.
 
-mod kit;
+mod cost;
+pub(super) mod kit;
 mod lists;
 mod order;
 mod property;

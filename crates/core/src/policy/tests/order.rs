@@ -348,6 +348,21 @@ fn rules_that_could_not_be_judged_are_refused_with_their_path() {
 }
 
 #[test]
+fn the_example_that_the_control_plane_is_held_to_compiles() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/snapshot_example.json");
+    let snapshot = Snapshot::compile(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(snapshot.issuers.iter().map(|issuer| issuer.name.as_str()).collect::<Vec<_>>(), ["corp", "local"]);
+    let call = |groups: &str, path: &str| {
+        let alice = format!(r#""principal":{{"type":"human","id":"alice","groups":["{groups}"]}}"#);
+        let arguments = format!(r#"{{"path":"{path}"}}"#);
+        reason(&snapshot, &format!(r#"{{{alice},"server":"notes","tool":"read_file","arguments":{arguments}}}"#))
+    };
+    assert_eq!(call("dev", "/srv/x"), "allow");
+    assert_eq!(call("dev", "/etc/passwd"), "denied_by_rule");
+    assert_eq!(call("ops", "/srv/x"), "no_rule");
+}
+
+#[test]
 fn a_partial_snapshot_checks_nothing_that_it_does_not_know() {
     let snapshot = partial(&rules(&[everybody()]));
     let facts = r#"{"principal":{"type":"agent","id":"agent:any:x"},"server":"any","tool":"x","token":{"scope":""}}"#;

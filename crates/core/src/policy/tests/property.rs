@@ -12,10 +12,11 @@ use crate::policy::walk::rule_truth;
 use crate::policy::{Memory, Verdict};
 use crate::snapshot::Snapshot;
 
-const LEAVES: [(&str, &str, &str); 58] = [
+const LEAVES: [(&str, &str, &str); 59] = [
     ("accept", "", ""),
     ("reject", "", ""),
     ("authenticated_user", "", ""),
+    ("autonomous", "", ""),
     ("user", "is", "\"human:corp:alice\""),
     ("user", "not_in", "[\"human:corp:alice\",\"human:corp:bob\"]"),
     ("user", "ends_with", "\"alice\""),
@@ -177,7 +178,7 @@ proptest! {
             let slice = policy.slices.slice(&policy.rules, &snapshot.servers, server, tool);
 
             // Cedar on the slice and the walk of it say which rules are met.
-            let asked = slice.lowered().unwrap().ask(&view).unwrap();
+            let asked = slice.lowered().unwrap().ask(&view, &policy.subjects).unwrap();
             let expected = walked(&slice, &view);
             prop_assert_eq!(&asked.denies, &expected.denies);
             prop_assert_eq!(&asked.allows, &expected.allows);
