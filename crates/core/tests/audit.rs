@@ -1,5 +1,7 @@
 //! The record and its chain: what a line looks like, and how each way of tampering is found.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failing test may panic")]
+
 use ostiary_core::audit::{
     Chain, GENESIS, Json, Kind, Outcome, Record, Request, Rule, SegmentReport, Upstream, Verifier, checkpoint, control,
     recovery,

@@ -10,6 +10,7 @@ use super::leaf::scope_words;
 use super::rule::{Criterion, Literal};
 use super::test::Test;
 use super::view::{ClassFact, ToolFact, View};
+use crate::audit::{hide, mark};
 use crate::facts::{Class, PrincipalType};
 use crate::json::{Object, Value, canonical, write_str};
 use crate::snapshot::Redact;
@@ -333,12 +334,6 @@ pub(crate) fn redacted(view: &View<'_>, reads: &Reads, timed: bool, redact: &Red
     Some(project(&View { facts: &facts, ..view.clone() }, reads, timed))
 }
 
-fn mark() -> Value {
-    let mut object = Object::new();
-    object.insert("redacted", Value::Bool(true));
-    Value::Object(object)
-}
-
 fn hide_all(arguments: &mut Value) -> bool {
     let Value::Object(object) = arguments else { return false };
     object.retain(|_, value| {
@@ -346,20 +341,4 @@ fn hide_all(arguments: &mut Value) -> bool {
         true
     });
     !object.is_empty()
-}
-
-/// Hides what stands at the path; a path that meets something other than an object hides all of that.
-fn hide(value: &mut Value, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else {
-        *value = mark();
-        return true;
-    };
-    match value {
-        Value::Object(object) => object.get_mut(first).is_some_and(|member| hide(member, rest)),
-        Value::Array(_) => {
-            *value = mark();
-            true
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }

@@ -241,6 +241,11 @@ impl Issuers {
         Ok(Self { list })
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Issuer> {
+        self.list.iter().map(Arc::as_ref)
+    }
+
     /// The issuer whose tokens say exactly this `iss`.
     #[must_use]
     pub fn by_url(&self, iss: &str) -> Option<&Arc<Issuer>> {
