@@ -47,6 +47,12 @@ impl SealKey {
         Some(Self { secret })
     }
 
+    /// The derived bytes, for purposes that key a digest and seal nothing.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.secret
+    }
+
     /// Seals `plaintext` for whoever `binding` names, as visible ASCII. `nonce` must be fresh random bytes.
     #[must_use]
     pub fn seal(&self, binding: &[&str], nonce: &[u8; NONCE_BYTES], plaintext: &[u8]) -> Option<String> {

@@ -3,6 +3,8 @@
 //! Each case is data: what differs from a well-behaved call (`send`), what must come of it (`must`), and often a
 //! `twin`, the nearest request that must pass. The same files can be sent over sockets.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 
 use ostiary_core::deny::Refusal;

@@ -14,6 +14,6 @@ pub use chain::{Chain, Draft, GENESIS, Hash};
 pub use control::{ControlError, checkpoint, control, recovery};
 pub use digest::{args_sha256, args_sha256_keyed};
 pub use record::{Json, Kind, Outcome, Record, Request, Rule, Upstream, principal_json, strings_json, token_json};
+pub(crate) use redact::mark;
 pub use redact::{Redacted, Redaction};
-pub(crate) use redact::{hide, mark};
 pub use verify::{Bad, SegmentReport, Verifier, last_hash};

@@ -45,7 +45,7 @@ fn text_of(keys: &[String]) -> String {
     keys.iter().map(|key| key.replace('~', "~0").replace('/', "~1")).collect::<Vec<_>>().join("/")
 }
 
-/// What stands where a value was taken out, in arguments and in facts.
+/// What stands where a value was taken out.
 pub(crate) fn mark() -> Value {
     let mut object = Object::new();
     object.insert("redacted", Value::Bool(true));
@@ -53,7 +53,7 @@ pub(crate) fn mark() -> Value {
 }
 
 /// Hides what stands at the path, and whatever stands in its way that is no object; says whether there was anything.
-pub(crate) fn hide(value: &mut Value, keys: &[String]) -> bool {
+fn hide(value: &mut Value, keys: &[String]) -> bool {
     if let (Some((key, rest)), Value::Object(object)) = (keys.split_first(), &mut *value) {
         return object.get_mut(key).is_some_and(|member| hide(member, rest));
     }

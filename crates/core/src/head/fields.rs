@@ -50,11 +50,7 @@ impl<'a> Fields<'a> {
         if name.contains('_') {
             return Ok(());
         }
-        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        };
+        let name = lower_case(name);
         let slot = match &*name {
             "host" => &mut self.host,
             "origin" => &mut self.origin,
@@ -99,6 +95,9 @@ impl<'a> Fields<'a> {
 
     /// Fields that describe and never decide: a bad one is left out rather than refused.
     fn add_optional(&mut self, name: &str, value: &'a [u8]) {
+        if !matches!(name, "accept" | "user-agent" | "traceparent" | "tracestate" | "baggage") {
+            return;
+        }
         let Ok(text) = text(name, value) else {
             if name == "user-agent" {
                 self.user_agent = Some(String::from_utf8_lossy(value).replace(char::is_control, "\u{fffd}"));
@@ -128,11 +127,11 @@ impl<'a> Fields<'a> {
     fn apply_connection(&mut self) -> Result<(), Refusal> {
         let options = std::mem::take(&mut self.connection);
         for option in options.iter().flat_map(|list| list.split(',')) {
-            let option = trim(option).to_ascii_lowercase();
-            if PINNED.contains(&option.as_str()) || option.starts_with("content-") || option.starts_with(MCP_PREFIX) {
+            let option = lower_case(trim(option));
+            if PINNED.contains(&&*option) || option.starts_with("content-") || option.starts_with(MCP_PREFIX) {
                 return Err(Refusal::new(Reason::Header, "`Connection` names a field that cannot be left out."));
             }
-            match option.as_str() {
+            match &*option {
                 "accept" => self.accept.clear(),
                 "user-agent" => self.user_agent = None,
                 "traceparent" => self.traceparent = None,
@@ -158,6 +157,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 fn is_length(text: &str) -> bool {
     !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -168,10 +175,10 @@ fn repeated(name: &str) -> Refusal {
 
 /// The value without surrounding white space, if it is visible ASCII with inner spaces and tabs (RFC 9110 section 5.5).
 fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Refusal> {
-    std::str::from_utf8(value)
-        .ok()
+    Some(value)
+        .filter(|value| value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
+        .and_then(|value| std::str::from_utf8(value).ok())
         .map(trim)
-        .filter(|text| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
         .ok_or_else(|| refused(name, format!("`{name}` holds invisible characters.")))
 }
 

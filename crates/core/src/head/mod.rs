@@ -172,13 +172,14 @@ fn accepted(accept: &[&str]) -> (bool, bool) {
     let mut found = (false, false);
     for range in accept.iter().flat_map(|list| list.split(',')) {
         let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let media = parts.next().unwrap_or_default();
+        let one_of = |names: [&str; 3]| names.iter().any(|name| media.eq_ignore_ascii_case(name));
         let excluded = parts
             .filter_map(|part| part.split_once('='))
             .any(|(name, weight)| name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0_f32));
         if !excluded {
-            found.0 |= matches!(media.as_str(), "application/json" | "application/*" | "*/*");
-            found.1 |= matches!(media.as_str(), "text/event-stream" | "text/*" | "*/*");
+            found.0 |= one_of(["application/json", "application/*", "*/*"]);
+            found.1 |= one_of(["text/event-stream", "text/*", "*/*"]);
         }
     }
     found

@@ -28,7 +28,8 @@ pub fn canonical(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn canonical_object(object: &Object, out: &mut Vec<u8>) {
+/// The same for an object that is not wrapped in a [`Value`].
+pub fn canonical_object(object: &Object, out: &mut Vec<u8>) {
     let mut members: Vec<(&str, &Value)> = object.iter().collect();
     members.sort_unstable_by(|(left, _), (right, _)| utf16_order(left, right));
     out.push(b'{');

@@ -11,7 +11,7 @@ mod scan;
 mod value;
 mod write;
 
-pub use canonical::canonical;
+pub use canonical::{canonical, canonical_object};
 pub use number::Number;
 pub use parse::{JsonError, JsonErrorKind, Limits, parse};
 pub use value::{Object, Value};

@@ -5,7 +5,7 @@
 use super::Number;
 use super::number;
 use super::scan::plain_len;
-use super::value::{Object, Value};
+use super::value::{self, Key, Object, Value};
 
 /// Objects up to this size look for a duplicate key by comparing with each; larger ones sort once.
 const FEW: usize = 16;
@@ -208,7 +208,7 @@ impl Reader<'_> {
 
     fn object(&mut self) -> Result<Value, JsonError> {
         self.enter()?;
-        let mut members: Vec<(String, Value)> = Vec::new();
+        let mut members: Vec<(Key, Value)> = Vec::new();
         if self.peek() == Some(b'}') {
             self.at += 1;
             self.depth -= 1;
@@ -221,7 +221,7 @@ impl Reader<'_> {
             self.count()?;
             let start = self.at;
             self.at += 1;
-            let key = self.string()?;
+            let key = self.key()?;
             if members.len() < FEW && members.iter().any(|(name, _)| *name == key) {
                 return Err(JsonError { at: start, kind: JsonErrorKind::Duplicate });
             }
@@ -238,7 +238,7 @@ impl Reader<'_> {
             }
         }
         if members.len() > FEW {
-            let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
+            let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
             keys.sort_unstable();
             if keys.is_sorted_by(|left, right| left < right) {
                 return Ok(Value::Object(Object(members)));
@@ -254,6 +254,19 @@ impl Reader<'_> {
         self.at += plain_len(self.rest());
         // A run ends before an ASCII byte or at the end, so it is always a whole number of characters.
         self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Reads a key whose opening quote has been taken.
+    fn key(&mut self) -> Result<Key, JsonError> {
+        let start = self.at;
+        let len = self.run().len();
+        if self.peek() == Some(b'"') && len <= self.limits.string_bytes {
+            let key = value::key(self.text.get(start..self.at).unwrap_or_default());
+            self.at += 1;
+            return Ok(key);
+        }
+        self.at = start;
+        self.string().map(Key::Owned)
     }
 
     /// Reads a string whose opening quote has been taken.

@@ -1,5 +1,7 @@
 //! The parsed form: numbers keep their source text, objects keep their order and have unique keys.
 
+use std::borrow::Cow;
+
 use super::Number;
 
 /// One JSON value.
@@ -15,7 +17,28 @@ pub enum Value {
 
 /// An object in source order; a key occurs once.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Object(pub(super) Vec<(String, Value)>);
+pub struct Object(pub(super) Vec<(Key, Value)>);
+
+/// A member's name. Those that nearly every message has need no memory of their own.
+pub(super) type Key = Cow<'static, str>;
+
+/// The key that `text` spells, borrowed if it is one that JSON-RPC or MCP uses all the time.
+pub(super) fn key(text: &str) -> Key {
+    macro_rules! known {
+        ($($name:literal)*) => {
+            match text {
+                $($name => Cow::Borrowed($name),)*
+                _ => Cow::Owned(text.to_owned()),
+            }
+        };
+    }
+    known!(
+        "jsonrpc" "id" "method" "params" "result" "error" "code" "message" "data" "name" "arguments" "_meta"
+        "io.modelcontextprotocol/protocolVersion" "io.modelcontextprotocol/clientCapabilities"
+        "io.modelcontextprotocol/clientInfo" "progressToken" "content" "type" "text" "isError" "structuredContent"
+        "resultType" "title" "description" "inputSchema" "outputSchema" "annotations" "properties" "required"
+    )
+}
 
 impl Object {
     /// An object without members.
@@ -41,7 +64,7 @@ impl Object {
         if let Some(slot) = self.get_mut(&key) {
             return Some(std::mem::replace(slot, value));
         }
-        self.0.push((key, value));
+        self.0.push((Cow::Owned(key), value));
         None
     }
 
@@ -53,7 +76,7 @@ impl Object {
 
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// Keeps the members for which `keep` says yes, in order.
@@ -130,10 +153,10 @@ impl Value {
 
 impl IntoIterator for Object {
     type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type IntoIter = std::iter::Map<std::vec::IntoIter<(Key, Value)>, fn((Key, Value)) -> (String, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.0.into_iter().map(|(key, value)| (key.into_owned(), value))
     }
 }
 

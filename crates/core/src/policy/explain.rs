@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::rule::{Branch, Effect, Join, Rule, RuleRef};
 use super::view::{ClassFact, NO_TOOLS, Target, ToolFact, View};
 use super::walk::{branch_truth, leaf_truth};
-use super::{Decision, Finding, Verdict};
+use super::{Decision, Finding, Shadow, Verdict};
 use crate::deny::Reason;
 use crate::facts::Facts;
 use crate::json::{Object, Value};
@@ -15,6 +15,17 @@ use crate::snapshot::Snapshot;
 
 /// How many rules are said to have come near.
 const NEAREST: usize = 3;
+
+impl Shadow {
+    /// `{decision, rules}`, as answers and records hold it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = Object::new();
+        object.insert("decision", verdict(self.allow));
+        object.insert("rules", rules(&self.rules));
+        Value::Object(object)
+    }
+}
 
 impl Snapshot {
     /// Decides without memory, and gives the whole answer: `decision`, `reason`, `rules`, `shadow`, `remedy`,
@@ -36,12 +47,7 @@ impl Snapshot {
         answer.insert("decision", verdict(allow));
         answer.insert("reason", finding.reason.map_or(Value::Null, |reason| Value::from(reason.as_str())));
         answer.insert("rules", rules(&finding.rules));
-        let shadow = finding.shadow.as_ref().map_or(Value::Null, |shadow| {
-            let mut object = Object::new();
-            object.insert("decision", verdict(shadow.allow));
-            object.insert("rules", rules(&shadow.rules));
-            Value::Object(object)
-        });
+        let shadow = finding.shadow.as_ref().map_or(Value::Null, Shadow::to_json);
         answer.insert("shadow", shadow);
         answer.insert("remedy", finding.remedy.as_ref().map_or(Value::Null, super::Remedy::to_json));
         let nearest = match finding.reason {

@@ -5,13 +5,14 @@
 //! tool, and of what class are always in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::leaf::scope_words;
 use super::rule::{Criterion, Literal};
 use super::test::Test;
 use super::view::{ClassFact, ToolFact, View};
-use crate::audit::{hide, mark};
-use crate::facts::{Class, PrincipalType};
+use crate::audit::{Redaction, mark};
+use crate::facts::{Class, Facts, PrincipalType};
 use crate::json::{Object, Value, canonical, write_str};
 use crate::snapshot::Redact;
 
@@ -318,27 +319,15 @@ fn token(view: &View<'_>, reads: &Reads, top: &mut Members, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// The projection as the record may keep it: arguments that are redacted are replaced by `{"redacted": true}`.
+/// The projection as the record may keep it, if that is another: what is taken out of arguments is taken out here too,
+/// and `{"redacted": true}` stands in its place, so that replay knows that it does not know.
 pub(crate) fn redacted(view: &View<'_>, reads: &Reads, timed: bool, redact: &Redact) -> Option<Vec<u8>> {
-    let arguments = view.facts.arguments.as_ref()?;
     reads.arguments.as_ref()?;
-    let mut kept = arguments.as_ref().clone();
-    let hidden = match redact {
-        Redact::All => hide_all(&mut kept),
-        Redact::Paths(paths) => paths.iter().filter(|path| hide(&mut kept, path)).count() > 0,
+    let arguments = view.facts.arguments.as_ref()?.as_object()?;
+    let kept = match redact {
+        Redact::All => (!arguments.is_empty()).then(mark),
+        Redact::Paths(_) => Redaction::new(redact).arguments(arguments).map(|redacted| redacted.value),
     };
-    if !hidden {
-        return None;
-    }
-    let facts = crate::facts::Facts { arguments: Some(std::sync::Arc::new(kept)), ..view.facts.clone() };
+    let facts = Facts { arguments: Some(Arc::new(kept?)), ..view.facts.clone() };
     Some(project(&View { facts: &facts, ..view.clone() }, reads, timed))
-}
-
-fn hide_all(arguments: &mut Value) -> bool {
-    let Value::Object(object) = arguments else { return false };
-    object.retain(|_, value| {
-        *value = mark();
-        true
-    });
-    !object.is_empty()
 }

@@ -119,6 +119,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether each call carries a JWT of ours (`identity: jwt`).
+    #[must_use]
+    pub fn takes_jwt(&self) -> bool {
+        self.identity == "jwt"
+    }
+
     /// The class of one of its tools.
     #[must_use]
     pub fn class_of(&self, tool: &str) -> Class {

@@ -1,0 +1,123 @@
+//! The first stages: the head, the route, the caller and the body of a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use ostiary_core::deny::{Reason, Refusal};
+use ostiary_core::head::{self, Head};
+
+use crate::clock;
+use crate::identity::Identity;
+use crate::respond::Answer;
+use crate::state::{Endpoint, Live};
+use crate::trail::Trail;
+use crate::wellknown::{JWKS_PATH, METADATA_PREFIX};
+
+/// The largest request body, in bytes. The official Python SDK takes as much.
+const BODY_BYTES: usize = 4 * 1024 * 1024;
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Route {
+    /// A public document, already answered.
+    Document(Answer),
+    /// The MCP endpoint of a server.
+    Mcp(Arc<str>),
+}
+
+/// Judges the head: what can be said without knowing a route or a caller.
+///
+/// # Errors
+/// [`Refusal`] for a head with two readings, an unknown Host (421) or a foreign Origin (403).
+pub fn head(parts: &Parts, live: &Live) -> Result<Head, Refusal> {
+    let fields = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let target = parts.uri.to_string();
+    let head = Head::read(parts.method.as_str(), &target, fields)?;
+    let gateway = &live.snapshot.gateway;
+    if !head::host::allowed(&head.host, &gateway.hosts) {
+        return Err(Refusal::new(Reason::Host, "This host is not served here."));
+    }
+    if !head::host::origin_allowed(head.origin.as_deref(), &gateway.hosts, &gateway.origins) {
+        return Err(Refusal::new(Reason::Origin, "Requests from this origin are not taken."));
+    }
+    Ok(head)
+}
+
+/// Finds the route by the exact path: no decoding, no trailing slash, no case folding.
+///
+/// # Errors
+/// [`Refusal`] for an unknown route or server (404), or a method that the route does not take (405).
+pub fn route(parts: &Parts, live: &Live) -> Result<Route, Refusal> {
+    let path = parts.uri.path();
+    if path == JWKS_PATH {
+        return document(parts, live.documents.jwks());
+    }
+    if let Some(rest) = path.strip_prefix(METADATA_PREFIX) {
+        let found = rest.strip_prefix("/mcp/").and_then(|server| live.documents.metadata(server));
+        return found.map_or_else(|| Err(no_route()), |answer| document(parts, answer));
+    }
+    let Some(name) = path.strip_prefix("/mcp/") else { return Err(no_route()) };
+    let Some(endpoint) = live.endpoint(name) else {
+        return Err(Refusal::new(Reason::UnknownServer, "There is no such server."));
+    };
+    match parts.method {
+        Method::POST | Method::DELETE => Ok(Route::Mcp(Arc::clone(&endpoint.name))),
+        _ => Err(Refusal::new(Reason::Method, "This endpoint takes POST and DELETE.")),
+    }
+}
+
+fn no_route() -> Refusal {
+    Refusal::new(Reason::Route, "There is nothing at this path.")
+}
+
+fn document(parts: &Parts, answer: Answer) -> Result<Route, Refusal> {
+    match parts.method {
+        Method::GET | Method::HEAD => Ok(Route::Document(answer)),
+        _ => Err(Refusal::new(Reason::Method, "This document can be read with GET.")),
+    }
+}
+
+/// Verifies the token for `server`. Every error path ends in a refusal: there is no default caller.
+///
+/// # Errors
+/// [`Refusal`]: 404 for a server that is gone, 401 for a missing or bad token.
+pub fn identity(
+    live: &Live,
+    server: &str,
+    head: &Head,
+    trail: &mut Trail,
+) -> Result<(Endpoint, Arc<Identity>), Refusal> {
+    let Some(endpoint) = live.endpoint(server) else {
+        return Err(Refusal::new(Reason::UnknownServer, "There is no such server."));
+    };
+    trail.endpoint(endpoint);
+    let Some(bearer) = &head.bearer else {
+        return Err(Refusal::new(Reason::TokenMissing, "A bearer token is required."));
+    };
+    let identity = Identity::of(live, endpoint, bearer, clock::now().unix_s())?;
+    trail.identity(&identity);
+    Ok((endpoint.clone(), identity))
+}
+
+/// Reads the body whole, within the limits.
+///
+/// # Errors
+/// [`Refusal`]: 413 when it is too large, 408 when it takes too long, 400 when it breaks off.
+pub async fn body(body: Incoming) -> Result<Bytes, Refusal> {
+    let limited = Limited::new(body, BODY_BYTES).collect();
+    match tokio::time::timeout(BODY_TIME, limited).await {
+        Err(_) => Err(Refusal::new(Reason::Timeout, "The request body did not arrive in time.")),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(Reason::TooLarge, format!("The request body is over {BODY_BYTES} bytes.")))
+        }
+        Ok(Err(_)) => Err(Refusal::new(Reason::Header, "The request body broke off or was badly framed.")),
+    }
+}

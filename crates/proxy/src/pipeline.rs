@@ -1,0 +1,94 @@
+//! The stages that every request goes through, in order:
+//! head → route → token → principal → message → decide → journal intent → recheck → forward → filter → journal outcome.
+//!
+//! A stage either hands on something more precise than it got, or ends the request with a [`Refusal`], which is
+//! recorded and answered in one place, here.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use ostiary_core::deny::{Reason, Refusal};
+use ostiary_core::json::Limits;
+use ostiary_core::mcp::message;
+
+use crate::arrival::{self, Route};
+use crate::clock;
+use crate::events::Event;
+use crate::exchange::{self, Work};
+use crate::message::Message;
+use crate::respond::{self, Answer};
+use crate::state::Shared;
+use crate::trail::Trail;
+
+/// Answers one request, whatever happens: a panic is caught, counted, recorded and answered with 500.
+///
+/// Cancel safe: when the caller goes away the future is dropped, the upstream connection with it, and an intent that
+/// has no outcome yet is closed as `cancelled`.
+pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    shared.counters.requests.add();
+    let mut trail = Trail::new(clock::now(), shared.live(), peer, &request);
+    let finished = Caught(pin!(stages(&shared, &mut trail, request))).await;
+    match finished {
+        Some(Ok(answer)) => answer,
+        Some(Err(refusal)) => refuse(&shared, &trail, refusal).await,
+        None => {
+            shared.counters.panics.add();
+            shared.events.push(Event::Panic, "a request handler panicked; the request was answered with 500");
+            let fault = Refusal::new(Reason::Internal, "Ostiary failed on this request; its log names the decision id.");
+            refuse(&shared, &trail, fault).await
+        }
+    }
+}
+
+async fn stages(shared: &Arc<Shared>, trail: &mut Trail, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let live = trail.live();
+    let (parts, body) = request.into_parts();
+    let head = arrival::head(&parts, &live)?;
+    trail.head(&head);
+    let server = match arrival::route(&parts, &live)? {
+        Route::Document(answer) => return Ok(answer),
+        Route::Mcp(server) => server,
+    };
+    let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;
+    let message = if parts.method == Method::DELETE {
+        Message::SessionEnd
+    } else {
+        let bytes = arrival::body(body).await?;
+        let read = message::read(&bytes, &head, &Limits::DEFAULT);
+        read.inspect_err(|_| trail.unread(&bytes))?.into()
+    };
+    let work = Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None };
+    exchange::run(trail, work).await
+}
+
+/// Records a refusal and answers it. Without a record the answer says that no record could be written.
+async fn refuse(shared: &Arc<Shared>, trail: &Trail, refusal: Refusal) -> Answer {
+    let refusal = match trail.deny(shared, &refusal).await {
+        Ok(()) => refusal,
+        Err(fault) => exchange::no_record(shared, &fault, refusal.id),
+    };
+    if refusal.status == StatusCode::ACCEPTED.as_u16() {
+        return respond::empty(StatusCode::ACCEPTED);
+    }
+    respond::refusal(&refusal, &trail.asked())
+}
+
+/// Polls a future and turns a panic in it into `None`.
+struct Caught<'a, F>(Pin<&'a mut F>);
+
+impl<F: Future> Future for Caught<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The two public documents: protected-resource metadata (RFC 9728) per server, and our signing keys.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
+use http::{HeaderValue, StatusCode};
+use ostiary_core::json::{self, Object, Value};
+use ostiary_core::snapshot::Snapshot;
+
+use crate::respond::{self, Answer};
+
+/// Path under which RFC 9728 section 3.1 puts the metadata of a resource, before the resource's own path.
+pub const METADATA_PREFIX: &str = "/.well-known/oauth-protected-resource";
+/// Path of the key set that upstream servers check our tokens with.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+
+/// The scopes of the action classes, in the order in which they grow.
+const SCOPES: [&str; 4] = ["mcp:read", "mcp:query", "mcp:update", "mcp:admin"];
+
+/// Both kinds of documents, rendered once for each snapshot.
+#[derive(Debug)]
+pub struct Documents {
+    jwks: Bytes,
+    metadata: HashMap<String, Bytes>,
+}
+
+impl Documents {
+    /// Renders the documents for `snapshot`; `jwks` holds public keys only.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, jwks: &Value) -> Self {
+        let metadata =
+            snapshot.servers.keys().map(|name| (name.clone(), render(&metadata(snapshot, name)))).collect();
+        Self { jwks: render(jwks), metadata }
+    }
+
+    /// The key set.
+    #[must_use]
+    pub fn jwks(&self) -> Answer {
+        let mut answer = public(self.jwks.clone());
+        // Short, so that a rotated key is known well before the old one stops signing.
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+        answer
+    }
+
+    /// The metadata of `server`, if there is such a server.
+    #[must_use]
+    pub fn metadata(&self, server: &str) -> Option<Answer> {
+        self.metadata.get(server).cloned().map(public)
+    }
+}
+
+/// Where the metadata of `server` stands.
+#[must_use]
+pub fn metadata_url(gateway_url: &str, server: &str) -> String {
+    format!("{gateway_url}{METADATA_PREFIX}/mcp/{server}")
+}
+
+fn public(body: Bytes) -> Answer {
+    let mut answer = respond::json(StatusCode::OK, body);
+    answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    answer
+}
+
+fn render(value: &Value) -> Bytes {
+    let mut out = Vec::new();
+    json::write(value, &mut out);
+    out.into()
+}
+
+fn metadata(snapshot: &Snapshot, server: &str) -> Value {
+    let mut document = Object::new();
+    document.insert("resource", format!("{}/mcp/{server}", snapshot.gateway.url).into());
+    let issuers: Vec<Value> = snapshot.issuers.external(server).map(Value::from).collect();
+    // RFC 9728 wants no empty list: without an authorization server the member is left out.
+    if !issuers.is_empty() {
+        document.insert("authorization_servers", Value::Array(issuers));
+    }
+    document.insert("scopes_supported", Value::Array(SCOPES.into_iter().map(Value::from).collect()));
+    document.insert("bearer_methods_supported", Value::Array(vec!["header".into()]));
+    document.insert("resource_name", server.into());
+    Value::Object(document)
+}
