@@ -172,7 +172,7 @@ def test_wrong_use_exits_with_two_and_says_why(rules: str, config: str, words: l
         ("{}", "principal"),
         ('{"principal": {"type": "human", "id": "human:corp:a"}, "server": "s", "tool": "t", "colour": 1}', "colour"),
         ('{"principal": {"type": "robot", "id": "x"}, "server": "s", "tool": "t"}', "principal.type"),
-        ('{"server": "s", "server": "t"}', "server"),
+        ('{"server": "s", "server": "t"}', "twice"),
     ],
 )
 def test_facts_that_cannot_be_used_are_wrong_use(rules: str, facts: str, message: str) -> None:
@@ -187,7 +187,7 @@ def test_a_policy_with_faults_tells_them_all_with_their_places(tmp_path: Path) -
     file.write_text("- name: a\n  deny: {or: [{grups: dev}]}\n- name: b\n  allow: {and: [{action: read}]}\n")
     status, _, told = run("--policy", str(file), "--facts", "-", stdin=json.dumps(call(DEV)))
     assert status == 2
-    assert "rules.yaml:2:15" in told
+    assert "rules.yaml:2:16" in told
     assert "rules.yaml:4:11" in told
     assert "did you mean `groups`?" in told
 

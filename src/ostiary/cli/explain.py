@@ -121,7 +121,7 @@ def explain(
     else:
         if principal is None or server is None or tool is None:
             raise typer.BadParameter("give a DECISION, or --policy and --facts, or --principal, --server and --tool")
-        request = Request(
+        given = Request(
             principal=principal,
             agent=agent,
             server=server,
@@ -130,8 +130,8 @@ def explain(
             groups=groups,
             email=email,
             time=time,
-        )
-        answer = _decide(_compile(config, partial=False), request.facts())
+        ).facts()
+        answer = _decide(_compile(config, partial=False), given)
     if as_json:
         print_json(answer)
     else:

@@ -9,7 +9,8 @@ use crate::json::{Object, Value};
 
 /// Leaves the tools for which `keep` says yes in a `tools/list` result, in order, with `nextCursor` as it was.
 ///
-/// Items without a name that could be called are dropped, and so is a second one of the same name. In the stateless
+/// Items without a name that could be called are dropped, and so are a second one of the same name and one that would
+/// have its arguments sent in fields they have no business in ([`mirrors_safely`]). In the stateless
 /// era the result becomes private to this caller (2026-07-28, Caching: a list that varies by authorization). Gives
 /// the number of items dropped.
 ///
@@ -20,7 +21,10 @@ pub fn filter_tools(result: &mut Object, mut keep: impl FnMut(&str) -> bool, era
     let before = tools.len();
     let mut seen = BTreeSet::new();
     tools.retain(|tool| match tool.get("name") {
-        Some(Value::String(name)) => is_tool_name(name) && keep(name) && seen.insert(name.clone()),
+        Some(Value::String(name)) => {
+            let safe = tool.get("inputSchema").is_none_or(|schema| mirrors_safely(schema, &mut BTreeSet::new()));
+            is_tool_name(name) && keep(name) && safe && seen.insert(name.clone())
+        }
         _ => false,
     });
     let dropped = before - tools.len();
@@ -28,6 +32,32 @@ pub fn filter_tools(result: &mut Object, mut keep: impl FnMut(&str) -> bool, era
         result.insert("cacheScope", "private".into());
     }
     Ok(dropped)
+}
+
+/// Whether each `x-mcp-header` in a schema is a field-name token that occurs once (2026-07-28, Streamable HTTP, Schema
+/// Extension) and is not the name of a field that routes, frames or authenticates.
+///
+/// A client makes header fields of these names from arguments: a line end in one would inject fields.
+fn mirrors_safely(schema: &Value, seen: &mut BTreeSet<String>) -> bool {
+    const NEVER: [&str; 7] =
+        ["authorization", "proxy-authorization", "cookie", "host", "connection", "content-length", "transfer-encoding"];
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match schema {
+        Value::Object(members) => members.iter().all(|(key, member)| match (key, member) {
+            ("x-mcp-header", Value::String(name)) => {
+                let name = name.to_ascii_lowercase();
+                !name.is_empty() && name.bytes().all(token) && !NEVER.contains(&name.as_str()) && seen.insert(name)
+            }
+            ("x-mcp-header", _) => false,
+            // A property may bear that name; its schema is looked at like any other.
+            ("properties", Value::Object(properties)) => {
+                properties.iter().all(|(_, property)| mirrors_safely(property, seen))
+            }
+            _ => mirrors_safely(member, seen),
+        }),
+        Value::Array(items) => items.iter().all(|item| mirrors_safely(item, seen)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
 }
 
 /// Leaves, in an `initialize` or `server/discover` result, the capabilities and versions that are served here, so

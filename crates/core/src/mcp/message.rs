@@ -110,13 +110,26 @@ pub(super) fn body(id: Option<&str>, method: &str, params: Option<&Object>) -> V
     out
 }
 
-/// The text that `Mcp-Param-*` would carry for a scalar, or whether `text` is that (2026-07-28, Streamable HTTP,
-/// Value Encoding; numbers compare by value, as its Server Validation asks).
-pub(super) fn mirrors(text: &str, scalar: &Value) -> bool {
-    match scalar {
-        Value::String(own) => own == text,
-        Value::Bool(flag) => text == if *flag { "true" } else { "false" },
-        Value::Number(number) => Number::from_text(text).is_some_and(|other| other.cmp_exact(number).is_eq()),
-        Value::Null | Value::Array(_) | Value::Object(_) => false,
+/// The value of an `Mcp-Param-*` field (2026-07-28, Streamable HTTP, Value Encoding; numbers compare by value, as its
+/// Server Validation asks).
+pub(super) struct Mirrored<'a> {
+    text: &'a str,
+    number: Option<Number>,
+}
+
+impl<'a> Mirrored<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, number: Number::from_text(text) }
+    }
+
+    /// Whether some scalar that is reached through objects alone has this value.
+    pub fn occurs_in(&self, arguments: &Object) -> bool {
+        arguments.iter().any(|(_, value)| match value {
+            Value::Object(nested) => self.occurs_in(nested),
+            Value::String(own) => own == self.text,
+            Value::Bool(flag) => self.text == if *flag { "true" } else { "false" },
+            Value::Number(own) => self.number.as_ref().is_some_and(|number| number.cmp_exact(own).is_eq()),
+            Value::Null | Value::Array(_) => false,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The one reading of a client's message.
 
 use super::era::{self, STATELESS_VERSION, UNNAMED_VERSION};
-use super::message::{Incoming, Notification, Request, mirrors};
+use super::message::{Incoming, Mirrored, Notification, Request};
 use super::method::{Method, is_notification, named_member};
 use super::{Era, Id};
 use crate::deny::{Reason, Refusal};
@@ -30,6 +30,9 @@ const META: [&str; 9] = [
 
 /// Members of `tools/call` that open exchanges which this version does not serve: tasks, and further rounds.
 const UNSERVED: [&str; 3] = ["task", "inputResponses", "requestState"];
+
+/// The most arguments that are mirrored in header fields.
+const MIRRORED: usize = 32;
 
 /// The longest tool name (2025-11-25, Tools, Tool Names).
 const TOOL_NAME_BYTES: usize = 128;
@@ -153,19 +156,16 @@ fn agree_on_params(head: &Head, kind: Method, params: Option<&Object>) -> Result
         Method::ToolsCall => params.and_then(|params| params.get("arguments")?.as_object()),
         _ => None,
     };
-    let found = |text: &str| arguments.is_some_and(|arguments| occurs(text, arguments));
+    // Each is sought among all arguments, so their number bounds the work.
+    if head.mcp_params.len() > MIRRORED {
+        return Err(mismatch("There are too many `Mcp-Param` headers."));
+    }
+    let found = |text: &str| arguments.is_some_and(|arguments| Mirrored::new(text).occurs_in(arguments));
     if head.mcp_params.iter().all(|(_, text)| found(text)) {
         Ok(())
     } else {
         Err(mismatch("An `Mcp-Param` header holds a value that the arguments do not."))
     }
-}
-
-fn occurs(text: &str, arguments: &Object) -> bool {
-    arguments.iter().any(|(_, value)| match value {
-        Value::Object(nested) => occurs(text, nested),
-        scalar => mirrors(text, scalar),
-    })
 }
 
 fn check_params(kind: Method, params: Option<&Object>, era: Era) -> Result<(), Refusal> {
@@ -251,7 +251,7 @@ fn numbers_are_exact(value: &Value) -> bool {
 }
 
 /// Whether a `_meta` key is under our own name, which only the gateway may speak in.
-fn is_ours(key: &str) -> bool {
+pub(super) fn is_ours(key: &str) -> bool {
     key.split_once('/').is_some_and(|(prefix, _)| prefix.split('.').any(|label| label.eq_ignore_ascii_case("ostiary")))
 }
 

@@ -1,5 +1,6 @@
 //! What an upstream answered, and how it is written for the client.
 
+use super::read::is_ours;
 use super::{Era, Id, UpstreamFault};
 use crate::json::{self, Limits, Object, Value, write, write_object, write_str};
 
@@ -43,7 +44,8 @@ pub fn read_failure(body: &[u8], our_id: &str, era: Era) -> Result<Response, Ups
     }
 }
 
-/// Takes a response out of a message. Members that JSON-RPC does not know are left behind.
+/// Takes a response out of a message. Members that JSON-RPC does not know are left behind, and so is what a server
+/// says in our name.
 pub(super) fn from_object(
     mut object: Object,
     our_id: &str,
@@ -71,7 +73,10 @@ pub(super) fn from_object(
     Ok(Response { result })
 }
 
-fn complete(result: Object, era: Era) -> Result<Object, UpstreamFault> {
+fn complete(mut result: Object, era: Era) -> Result<Object, UpstreamFault> {
+    if let Some(Value::Object(meta)) = result.get_mut("_meta") {
+        meta.retain(|key, _| !is_ours(key));
+    }
     match (era, result.get("resultType")) {
         (Era::Session, _) | (Era::Stateless, None) => Ok(result),
         (Era::Stateless, Some(Value::String(kind))) if kind == "complete" => Ok(result),

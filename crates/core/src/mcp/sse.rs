@@ -28,6 +28,8 @@ pub struct Decoder {
     /// The last byte was a CR, so that an LF next belongs to the same line end.
     after_cr: bool,
     comments: usize,
+    /// What ended the reading.
+    fault: Option<UpstreamFault>,
 }
 
 impl Decoder {
@@ -42,15 +44,27 @@ impl Decoder {
             started: false,
             after_cr: false,
             comments: 0,
+            fault: None,
         }
     }
 
     /// Takes the next bytes and gives the events that they complete.
     ///
     /// # Errors
-    /// [`UpstreamFault`] for a line that is not UTF-8 or an event over the limit; the stream is of no use after that.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<Event>, UpstreamFault> {
+    /// [`UpstreamFault`] for a line that is not UTF-8 or an event over the limit. Events that were whole before it are
+    /// given first, so that nothing depends on how the bytes were cut; every later call gives the fault.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, UpstreamFault> {
         let mut events = Vec::new();
+        if self.fault.is_none() {
+            self.fault = self.take(bytes, &mut events).err();
+        }
+        match &self.fault {
+            Some(fault) if events.is_empty() => Err(fault.clone()),
+            _ => Ok(events),
+        }
+    }
+
+    fn take(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), UpstreamFault> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr)
                 && let Some(rest) = bytes.strip_prefix(b"\n")
@@ -71,13 +85,19 @@ impl Decoder {
             self.line = line;
             self.line.clear();
         }
-        Ok(events)
+        Ok(())
+    }
+
+    /// The fault that ended the reading, if one did.
+    #[must_use]
+    pub fn fault(&self) -> Option<&UpstreamFault> {
+        self.fault.as_ref()
     }
 
     /// Whether the stream could end here without cutting an event in two.
     #[must_use]
     pub fn is_between_events(&self) -> bool {
-        self.line.is_empty() && self.pending == Event::default()
+        self.fault.is_none() && self.line.is_empty() && self.pending == Event::default()
     }
 
     /// How many comment lines came since this was last asked. Servers send them to keep a stream alive.
@@ -204,6 +224,15 @@ mod tests {
         assert_eq!(decoder.feed(b"89a"), Err(UpstreamFault::EventTooLarge));
         assert_eq!(Decoder::new(9).feed(b"data:\ndata:\n\n"), Err(UpstreamFault::EventTooLarge));
         assert_eq!(Decoder::new(99).feed(b"data: \xff\n"), Err(UpstreamFault::EventUtf8));
+    }
+
+    #[test]
+    fn events_before_a_fault_are_given_however_the_bytes_are_cut() {
+        let mut decoder = Decoder::new(99);
+        assert_eq!(decoder.feed(b"data: a\n\ndata: \xff\n\ndata: b\n\n"), Ok(vec![data("a")]));
+        assert_eq!(decoder.fault(), Some(&UpstreamFault::EventUtf8));
+        assert!(!decoder.is_between_events());
+        assert_eq!(decoder.feed(b"data: c\n\n"), Err(UpstreamFault::EventUtf8));
     }
 
     #[test]

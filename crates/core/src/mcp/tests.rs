@@ -206,6 +206,35 @@ fn a_list_keeps_what_may_be_seen_in_order() {
 }
 
 #[test]
+fn a_tool_that_would_mirror_arguments_into_a_dangerous_field_is_not_shown() {
+    let shown = |schema: &str| {
+        let mut result = object(&format!(r#"{{"tools":[{{"name":"a","inputSchema":{schema}}}]}}"#));
+        filter_tools(&mut result, |_| true, Era::Stateless) == Ok(0)
+    };
+    let property = |header: &str| format!(r#"{{"properties":{{"a":{{"type":"string","x-mcp-header":{header}}}}}}}"#);
+    for good in [
+        property(r#""Region""#),
+        property(r#""X-User""#),
+        "{}".to_owned(),
+        r#"{"properties":{"x-mcp-header":{"type":"string"}}}"#.to_owned(),
+    ] {
+        assert!(shown(&good), "{good}");
+    }
+    for bad in [r#""Authorization""#, r#""HOST""#, r#""""#, r#""a\r\nb""#, r#""a b""#, r#""a:""#, "1", "null"] {
+        assert!(!shown(&property(bad)), "{bad}");
+    }
+    assert!(!shown(r#"{"properties":{"a":{"x-mcp-header":"R"},"b":{"properties":{"c":{"x-mcp-header":"r"}}}}}"#));
+}
+
+#[test]
+fn a_server_does_not_speak_in_our_name() {
+    let body =
+        br#"{"jsonrpc":"2.0","id":"ours","result":{"_meta":{"ostiary/refusal":{"code":4030},"com.example/x":1}}}"#;
+    let answer = read_response(body, "ours", Era::Session).unwrap();
+    assert_eq!(written(answer.result.as_ref().unwrap()), r#"{"_meta":{"com.example/x":1}}"#);
+}
+
+#[test]
 fn only_served_capabilities_are_announced() {
     let mut result = object(
         r#"{"capabilities":{"tools":{"listChanged":true},"prompts":{},"logging":{},"Tools":{}},"protocolVersion":"2025-11-25"}"#,

@@ -286,4 +286,38 @@ mod tests {
             assert_eq!(!matched.denies.is_empty(), denied, "{text}");
         }
     }
+
+    /// What a slice's policies may read, as a Cedar schema.
+    fn schema(lowered: &Lowered, action: &str) -> cedar_policy::Schema {
+        let needs = &lowered.needs;
+        let atoms: Vec<String> = (0..needs.atoms.len()).map(|number| format!("{}: Bool", atom(number))).collect();
+        let mut context = vec![format!("atoms: {{ {} }}", atoms.join(", "))];
+        context.extend(needs.texts.iter().map(|fact| format!("{}?: String", fact.name())));
+        context.extend(["groups_known: Bool", "groups_doubted: Bool", "actor?: Agent"].map(str::to_owned));
+        let text = format!(
+            r#"entity Group, Agent, Service, Server; entity Human in [Group];
+            action "{action}" appliesTo {{
+                principal: [Human, Agent, Service], resource: Server, context: {{ {} }}
+            }};"#,
+            context.join(", ")
+        );
+        cedar_policy::Schema::from_cedarschema_str(&text).unwrap().0
+    }
+
+    #[test]
+    fn every_leaf_of_every_effect_lowers_to_a_policy_that_cannot_err() {
+        for leaf in crate::policy::tests::property::LEAVES {
+            for (effect, op) in [("allow", "and"), ("allow", "not"), ("deny", "or"), ("deny", "nor")] {
+                let snapshot = house(&rules(&[rule("r", effect, op, &[leaf, leaf])]));
+                for tool in ["echo", "not_declared"] {
+                    let policy = &snapshot.policy;
+                    let slice = policy.slices.slice(&policy.rules, &snapshot.servers, "notes", tool);
+                    let lowered = slice.lowered().unwrap();
+                    let validator = cedar_policy::Validator::new(schema(lowered, &format!("notes/{tool}")));
+                    let found = validator.validate(&lowered.enforced, cedar_policy::ValidationMode::Strict);
+                    assert!(found.validation_passed(), "{leaf:?} {effect} {op}: {found}");
+                }
+            }
+        }
+    }
 }

@@ -155,7 +155,7 @@ impl Needs {
         Ok(Some(match (literal.negative, effect) {
             (false, _) => joined(Join::All, vec![present, positive]),
             (true, Effect::Allow) => joined(Join::All, vec![present, not(positive)]),
-            (true, Effect::Deny) => joined(Join::Any, vec![not(present), not(positive)]),
+            (true, Effect::Deny) => not(joined(Join::All, vec![present, positive])),
         }))
     }
 

@@ -4,5 +4,5 @@ mod cost;
 pub(super) mod kit;
 mod lists;
 mod order;
-mod property;
+pub(super) mod property;
 mod table;

@@ -12,7 +12,8 @@ use crate::policy::walk::rule_truth;
 use crate::policy::{Memory, Verdict};
 use crate::snapshot::Snapshot;
 
-const LEAVES: [(&str, &str, &str); 59] = [
+/// One of each kind of leaf.
+pub const LEAVES: [(&str, &str, &str); 59] = [
     ("accept", "", ""),
     ("reject", "", ""),
     ("authenticated_user", "", ""),
