@@ -58,6 +58,7 @@ PATHS = ["p", "q/r", "q", "list", "a~1b", "t~0", "p/x", "list/x", "deep/er/est"]
 CLAIMS = ["team", "levels", "https://x.test/roles", "nested/a", "nested/a/b", "gone", "mixed", "none", "nested"]
 HUMANS = ["human:corp:alice", "human:corp:bob", "human:other:alice"]
 AGENTS = ["agent:local:bot", "agent:local:wide", "agent:local:old", "agent:local:stranger"]
+CALLERS = [*AGENTS[:1] * 6, *AGENTS[1:2] * 6, *AGENTS[2:]]
 SERVICES = ["service:local:batch", "service:corp:etl"]
 PEOPLE = ["alice", "bob", "human:corp:alice"]
 TOOLS = ["echo", "read_file", "add", "delete_file", "unlisted", "create/issue"]
@@ -266,10 +267,10 @@ class Generator:
     def facts(self) -> Json:
         facts: dict[str, Json] = {
             "principal": self.principal(),
-            "server": self.random.choice(["notes"] * 6 + ["github"] * 3 + ["nowhere"]),
+            "server": self.random.choice(["notes"] * 18 + ["github"] * 9 + ["nowhere"]),
         }
         if self.chance(0.25):
-            facts["agent"] = {"id": self.random.choice(AGENTS)}
+            facts["agent"] = {"id": self.random.choice(CALLERS)}
             if self.chance(0.3):
                 facts["agent"]["owner"] = self.random.choice(PEOPLE)
         self.call(facts) if self.chance(0.85) else facts.update(
@@ -303,7 +304,7 @@ class Generator:
 
     def principal(self) -> Json:
         kind = self.random.choice(["human", "human", "human", "agent", "service"])
-        ids = {"human": HUMANS, "agent": AGENTS, "service": SERVICES}[kind]
+        ids = {"human": HUMANS, "agent": CALLERS, "service": SERVICES}[kind]
         found: dict[str, Json] = {"type": kind, "id": self.random.choice(ids)}
         if self.chance(0.7):
             found["email"] = self.random.choice(VALUES["email"])

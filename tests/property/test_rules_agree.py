@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 
 import pytest
 from tests.kit.facts import read
@@ -18,6 +19,7 @@ AGREED = {"pairs": 0, "allow": 0, "deny": 0}
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_the_engine_decides_as_the_oracle_with_and_without_memory(chunk: int) -> None:
+    before = AGREED["pairs"]
     for seed in range(chunk, SNAPSHOTS, CHUNKS):
         generator = Generator(seed)
         text = dump(generator.snapshot())
@@ -35,12 +37,34 @@ def test_the_engine_decides_as_the_oracle_with_and_without_memory(chunk: int) ->
                 assert json.loads(snapshot.decide(facts, memory=True)) == fresh, f"seed {seed}, facts {number}: memory"
             AGREED["pairs"] += 1
             AGREED[expected["decision"]] += 1
+    assert AGREED["pairs"] - before >= 2 * SNAPSHOTS
+
+
+def test_whoever_may_call_a_tool_may_list_tools() -> None:
+    seen = 0
+    for seed in range(SNAPSHOTS, SNAPSHOTS + SNAPSHOTS // 4):
+        generator = Generator(seed)
+        snapshot = Snapshot(dump(generator.snapshot()).encode())
+        for facts in (generator.facts() for _ in range(FACTS)):
+            # A class in the facts stands above the catalogue, which is all that a list knows.
+            if (
+                "tool" not in facts
+                or "class" in facts
+                or json.loads(snapshot.decide(dump(facts)))["decision"] == "deny"
+            ):
+                continue
+            listing = {name: facts[name] for name in facts if name not in ("tool", "arguments")}
+            answer = json.loads(snapshot.decide(dump({**listing, "mcp_method": "tools/list"})))
+            assert answer["reason"] in (None, "denied_by_rule"), f"seed {seed}: {dump(facts)}"
+            seen += 1
+    assert seen > SNAPSHOTS // 4
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tell(pytestconfig: pytest.Config):  # type: ignore[no-untyped-def]
+def _tell(pytestconfig: pytest.Config) -> Iterator[None]:
     yield
     line = f"engine and oracle agree on {AGREED['pairs']} pairs, {AGREED['allow']} of them allowed, memory on and off"
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    reporter.ensure_newline()
-    reporter.write_line(line)
+    if reporter is not None:
+        reporter.ensure_newline()
+        reporter.write_line(line)

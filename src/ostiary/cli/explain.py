@@ -121,7 +121,7 @@ def explain(
     else:
         if principal is None or server is None or tool is None:
             raise typer.BadParameter("give a DECISION, or --policy and --facts, or --principal, --server and --tool")
-        request = Request(
+        given = Request(
             principal=principal,
             agent=agent,
             server=server,
@@ -130,8 +130,8 @@ def explain(
             groups=groups,
             email=email,
             time=time,
-        )
-        answer = _decide(_compile(config, partial=False), request.facts())
+        ).facts()
+        answer = _decide(_compile(config, partial=False), given)
     if as_json:
         print_json(answer)
     else:
@@ -209,16 +209,15 @@ def _recall(decision: str, config: Path) -> Past:
 def _tell(console: Console, answer: Mapping[str, Any]) -> None:
     style = "bold green" if answer["decision"] == "allow" else "bold red"
     console.print(Text(explanation.verdict(answer), style=style))
-    console.print(Text(f"  {explanation.deciding(answer)}"))
-    for name, leaves in explanation.nearest(answer):
-        met = answer["reason"] == "denied_by_rule"
-        if not met:
-            console.print(Text(f"  nearest: {name}"))
+    if told := explanation.deciding(answer):
+        console.print(Text(f"  {told}"))
+    for line, leaves in explanation.nearest(answer):
+        console.print(Text(f"  {line}{':' if leaves else ''}"))
         for leaf in leaves:
-            console.print(Text(f"    {'met' if met else 'not met'}: {leaf}", style="dim"))
+            console.print(Text(f"    {leaf}", style="dim"))
     for change in explanation.changes(answer):
         console.print(Text(f"  what would change it: {change}"))
-    if (told := explanation.shadow(answer)) is not None:
+    if told := explanation.shadow(answer):
         console.print(Text(f"  {told}", style="dim"))
 
 

@@ -40,11 +40,10 @@ def verdict(answer: Answer) -> str:
 
 
 def deciding(answer: Answer) -> str:
-    """Return who decided: rules by name and place, or that none did."""
-    rules = answer["rules"]
-    if not rules:
-        return "no rule decided this"
-    names = ", ".join(place(rule) for rule in rules)
+    """Return which rules decided, by name and place; an empty text if none did."""
+    names = ", ".join(place(rule) for rule in answer["rules"])
+    if not names:
+        return ""
     if answer["decision"] == "allow":
         return f"allowed by {names}"
     return f"denied by {names}" if answer["reason"] == "denied_by_rule" else f"allowed by {names}, then refused"
@@ -62,36 +61,37 @@ CHANGES: Mapping[str, str] = {
 
 
 def changes(answer: Answer) -> list[str]:
-    """Return what would change a refusal, one sentence each, the nearest first."""
+    """Return what would change a refusal, one phrase each, besides what `nearest` tells."""
     if answer["decision"] == "allow":
         return []
     remedy = answer.get("remedy") or {}
-    found = [f"a token with the scope {_all(remedy['scopes'])}"] if remedy.get("kind") == "scope" else []
-    if answer["reason"] == "no_rule":
-        return [*found, *(_supposing(rule) for rule in answer["nearest"])] or ["a rule that allows it: none is near"]
+    scopes = " ".join(f"`{scope}`" for scope in remedy.get("scopes", ()))
+    found = [f"a token with the scope {scopes}"] if remedy.get("kind") == "scope" else []
+    if answer["reason"] == "no_rule" and not answer["nearest"]:
+        found.append("a rule that allows it: none comes near")
     return [*found, CHANGES[answer["reason"]]] if answer["reason"] in CHANGES else found
 
 
-def _supposing(rule: Mapping[str, Any]) -> str:
-    failed = rule["failed"]
-    if not failed:
-        return f"{place(rule)} would allow it, were it not for something that is not in these facts"
-    return f"{place(rule)} would allow it, if this held: {_all(failed, joined='; ')}"
-
-
 def nearest(answer: Answer) -> list[tuple[str, Sequence[str]]]:
-    """Return the rules that came nearest, each with the leaves that stood in the way."""
-    return [(place(rule), tuple(rule["failed"])) for rule in answer["nearest"]]
+    """Return the rules that matter most to a refusal, each under a line that says how, with the leaves it is about.
+
+    Of a deny by rule these are the leaves that met it; otherwise those that kept an allow from being met. Whether a
+    call would then be allowed also depends on denies, ceilings and scopes.
+    """
+    if answer["reason"] == "denied_by_rule":
+        return [(f"{place(rule)} is met by", tuple(rule["failed"])) for rule in answer["nearest"]]
+    return [
+        (f"nearest: {place(rule)}, which failed on", tuple(rule["failed"]))
+        if rule["failed"]
+        else (f"nearest: {place(rule)}, which something that these facts do not hold could meet", ())
+        for rule in answer["nearest"]
+    ]
 
 
-def shadow(answer: Answer) -> str | None:
-    """Return what shadow rules would have done, or None if they would have changed nothing that is told."""
+def shadow(answer: Answer) -> str:
+    """Return what shadow rules would have done; an empty text if nothing is told of them."""
     found = answer.get("shadow")
     if not found:
-        return None
+        return ""
     names = ", ".join(place(rule) for rule in found["rules"])
     return f"with the rules in shadow mode enforced: {found['decision']}{f', by {names}' if names else ''}"
-
-
-def _all(words: Sequence[str], *, joined: str = " ") -> str:
-    return joined.join(f"`{word}`" for word in words)
