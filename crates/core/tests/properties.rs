@@ -249,15 +249,20 @@ proptest! {
     ) {
         let body = changed(call(era, &id, &arguments), &changes);
         if let Some(request) = request(&body, era) {
-            // A reader that is lenient in its own way finds the same call in what was sent …
-            let raw: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            prop_assert_eq!(raw["method"].as_str(), Some(request.method.as_str()));
-            prop_assert_eq!(raw["params"]["name"].as_str(), request.tool());
-            // … and in what is forwarded, where our own reading finds nothing new either.
+            // Our own reading of what is forwarded finds nothing new …
             let forwarded = message::upstream_body(&request, "ours");
-            let sent: serde_json::Value = serde_json::from_slice(&forwarded).unwrap();
-            prop_assert_eq!(&sent["params"]["arguments"], &raw["params"]["arguments"]);
             let again = self::request(&forwarded, era);
+            // … and a reader that is lenient in its own way finds the same call there and in what was sent.
+            match serde_json::from_slice::<serde_json::Value>(&body) {
+                Ok(raw) => {
+                    let sent: serde_json::Value = serde_json::from_slice(&forwarded).unwrap();
+                    prop_assert_eq!(raw["method"].as_str(), Some(request.method.as_str()));
+                    prop_assert_eq!(raw["params"]["name"].as_str(), request.tool());
+                    prop_assert_eq!(&sent["params"], &raw["params"]);
+                }
+                // Outside the arguments a number may be one that it cannot hold.
+                Err(error) => prop_assert!(error.to_string().contains("number out of range"), "{error}"),
+            }
             prop_assert_eq!(again, Some(Request { id: Id::Text("ours".to_owned()), ..request }));
         }
     }

@@ -1,5 +1,7 @@
 //! The journal against real files: restarts, torn lines, a full disk, and many who wait for one sync.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failing test may panic")]
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

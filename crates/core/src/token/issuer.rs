@@ -241,12 +241,14 @@ impl Issuers {
         Ok(Self { list })
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Issuer> {
+        self.list.iter().map(Arc::as_ref)
+    }
+
     /// The `iss` of every issuer but ourselves whose tokens open `server`, in the order of the configuration.
     pub fn external<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a str> {
-        let opens = move |issuer: &&Arc<Issuer>| {
-            !issuer.is_local()
-                && issuer.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server))
-        };
+        let opens = move |issuer: &&Arc<Issuer>| !issuer.is_local() && issuer.opens(server);
         self.list.iter().filter(opens).map(|issuer| issuer.issuer.as_str())
     }
 
@@ -260,11 +262,5 @@ impl Issuers {
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.list.iter().find(|issuer| issuer.name == name)
-    }
-
-    /// The `iss` of each external issuer whose tokens open this server.
-    pub fn external_for(&self, server: &str) -> impl Iterator<Item = &str> {
-        let opening = self.list.iter().filter(move |issuer| !issuer.is_local() && issuer.opens(server));
-        opening.map(|issuer| issuer.issuer.as_str())
     }
 }

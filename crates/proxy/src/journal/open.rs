@@ -21,7 +21,7 @@ pub(super) fn open(dir: &Path, key: Option<SigningKey>) -> Result<State, Journal
     let numbers = folder.segments().map_err(|source| JournalError::io("list", source))?;
     folder.last = numbers.last().copied().unwrap_or(0);
     let mut lost = Vec::new();
-    let mut last: Option<Hash> = None;
+    let mut end: Option<Hash> = None;
     let mut reusable = None;
     for number in numbers.iter().rev().copied() {
         let file = OpenOptions::new().read(true).append(true).open(folder.path_of(number));
@@ -29,7 +29,7 @@ pub(super) fn open(dir: &Path, key: Option<SigningKey>) -> Result<State, Journal
         let (length, line) = last_line(&mut file).map_err(|source| JournalError::io("read", source))?;
         lost.extend(cut(&file, length, number)?);
         if let Some(line) = line {
-            last = Some(hash_of(&line, number)?);
+            end = Some(hash_of(&line, number)?);
             break;
         }
         if number == folder.last {
@@ -41,7 +41,7 @@ pub(super) fn open(dir: &Path, key: Option<SigningKey>) -> Result<State, Journal
         folder,
         segment: reusable,
         full: Vec::new(),
-        chain: last.map_or(Chain::START, |last| Chain { last, count }),
+        chain: end.map_or(Chain::START, |last| Chain { last, count }),
         key,
         since_checkpoint,
         last_checkpoint: Instant::now(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::MutexGuard;
 
-use super::{JournalError, Shared, State};
+use super::{JournalError, Shared, State, Waiter};
 
 /// What one round has to sync, and up to where that brings the disk.
 struct Round {
@@ -29,7 +29,7 @@ pub(super) fn run(shared: &Shared) {
         round.end(&mut state, done);
         if closing {
             let rest = std::mem::take(&mut state.waiters);
-            rest.into_iter().for_each(|(_, waiter)| waiter.release(Err(JournalError::Closed)));
+            release(rest, &Err(JournalError::Closed));
             state.segment = None;
             // Whoever opens the folder next must find it free, even while this journal's value still lives.
             let _ = state.folder.handle.unlock();
@@ -75,8 +75,7 @@ impl Round {
                 state.stats.syncs += 1;
                 let (ready, rest) = std::mem::take(&mut state.waiters).into_iter().partition(|(at, _)| *at <= self.end);
                 state.waiters = rest;
-                let ready: Vec<_> = ready;
-                ready.into_iter().for_each(|(_, waiter)| waiter.release(Ok(())));
+                release(ready, &Ok(()));
             }
             Err(source) => {
                 if state.segment.as_ref().map(|segment| segment.number) == self.open_segment {
@@ -86,8 +85,14 @@ impl Round {
                 let error = JournalError::io("sync", source);
                 let refused = std::mem::take(&mut state.waiters);
                 state.stats.failures += refused.len() as u64;
-                refused.into_iter().for_each(|(_, waiter)| waiter.release(Err(error.clone())));
+                release(refused, &Err(error));
             }
         }
+    }
+}
+
+fn release(waiters: Vec<(u64, Waiter)>, answer: &Result<(), JournalError>) {
+    for (_, waiter) in waiters {
+        waiter.release(answer.clone());
     }
 }
