@@ -22,9 +22,9 @@ NAMES = Names(
     issuers={"corp": "human"},
 )
 GOOD = """
-alice bob bot batch notes notes/echo echo read agent human:corp:x tools/call dev 1 1.0 true null mon mon-fri 10:00 4:20PM
-2026-11-22 10.0.0.0/8 ::1 1.2.3.4/8 /srv /srv/ /a/../b https://x.test x.test X.test 1.2.3.4 0x7f.1 256.1 - a..b [ a(b
-(?i)x * [[:alpha:]] a{2,1} (?P<n>a)
+alice bob bot batch notes notes/echo echo read agent human:corp:x tools/call dev 1 1.0 true null mon mon-fri 10:00
+4:20PM 2026-11-22 10.0.0.0/8 ::1 1.2.3.4/8 /srv /srv/ /a/../b https://x.test x.test X.test 1.2.3.4 0x7f.1 256.1 - a..b [
+a(b (?i)x * [[:alpha:]] a{2,1} (?P<n>a)
 """
 BARE = "1 1.0 -0 1e400 9007199254740993 0.1 true null ~ [] {} on 2026-11-22"
 PATHS = "argument/a argument/a/b argument/~1 claim/x claim/https://x/y grups device or"
