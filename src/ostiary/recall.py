@@ -8,7 +8,7 @@ a rule read it, the answer is `unknown`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ostiary import config as configuration
@@ -19,10 +19,15 @@ from ostiary.policy.explanation import REASONS
 from ostiary.store import Store, StorePath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from ostiary.config import Config
+
 Json = dict[str, Any]
+
+HIDDEN: Json = {"redacted": True}
+"""What stands in recorded facts for an argument that was taken out."""
 Replay = Literal["agree", "differ", "unknown"]
 
 
@@ -72,13 +77,8 @@ def recall(decision: str, config: Path) -> Past:
         if replay == "agree":
             then["nearest"] = again["nearest"]
     remarks.append(_told(replay))
-    today = None
-    if facts is not None:
-        today = _decide(compile_snapshot(loaded, local_keys=[], lockdown=locked), _whole(facts, record))
-    unread = [] if facts is None else list(_unrecorded(loaded.rules, facts, record))
-    if today is not None and unread:
-        remarks.append(f"today's rules also read {', '.join(unread)}, which the record does not hold")
-    same = None if today is None or unread else bool(today["decision"] == then["decision"])
+    today = None if facts is None else _today(loaded, facts, record, locked=locked, remarks=remarks)
+    same = None if today is None else bool(today["decision"] == then["decision"])
     if same is not None:
         remarks.append("today's policy decides the same" if same else "today's policy decides otherwise")
     return Past(
@@ -108,10 +108,17 @@ def _again(record: Mapping[str, Any], facts: Json | None, kept: bytes | None, re
     if kept is None:
         remarks.append(f"the Snapshot {str(record['snapshot'])[:12]}… is not in the store")
         return None
-    if record.get("redacted") and "arguments" in facts:
+    if record.get("redacted") and _hidden(facts.get("arguments")):
         remarks.append("a rule read arguments that are redacted in the record")
         return None
     return _decide(kept, facts)
+
+
+def _hidden(value: object) -> bool:
+    """Say whether something was taken out of arguments that rules read."""
+    if isinstance(value, dict):
+        return value in (HIDDEN, {}) or any(_hidden(item) for item in value.values())
+    return isinstance(value, list) and any(_hidden(item) for item in value)
 
 
 def _decide(snapshot: bytes, facts: Json) -> Json:
@@ -160,15 +167,38 @@ def _request(record: Mapping[str, Any]) -> Json:
     return {name: request[name] for name in ("ip", "method", "path", "user_agent") if request.get(name) is not None}
 
 
-def _unrecorded(rules: Sequence[Mapping[str, Any]], facts: Json, record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what `rules` read and neither `facts` nor the record holds."""
+def _today(config: Config, facts: Json, record: Mapping[str, Any], *, locked: bool, remarks: list[str]) -> Json | None:
+    """Return what today's policy decides, or None after saying which facts it would take to know.
+
+    A rule that reads what was not recorded may be met or not. That leaves the decision open only where such an allow
+    could turn a refusal for want of a rule, or such a deny an allow.
+    """
+    open_rules = [rule for rule in config.rules if next(_unrecorded(rule, facts, record), None) is not None]
+    whole = _whole(facts, record)
+    sure = replace(config, rules=tuple(rule for rule in config.rules if rule not in open_rules))
+    answer = _decide(compile_snapshot(sure, local_keys=(), lockdown=locked), whole)
+    turning = {None: "deny", "no_rule": "allow"}.get(answer["reason"])
+    if any(rule["effect"] == turning and rule["mode"] == "enforce" for rule in open_rules):
+        unread = sorted({fact for rule in open_rules for fact in _unrecorded(rule, facts, record)})
+        remarks.append(f"today's rules also read {', '.join(unread)}, which the record does not hold")
+        return None
+    return _decide(compile_snapshot(config, local_keys=(), lockdown=locked), whole)
+
+
+def _unrecorded(rule: Mapping[str, Any], facts: Json, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what `rule` reads and neither `facts` nor the record holds."""
     claims = facts["principal"].get("claims") or {}
     human = facts["principal"]["type"] == "human"
-    read = {(leaf["criterion"], leaf["path"]) for rule in rules for branch in rule["any"] for leaf in branch["of"]}
-    for criterion, path in sorted(read, key=str):
+    for leaf in (leaf for branch in rule["any"] for leaf in branch["of"]):
+        criterion, path = leaf["criterion"], leaf["path"]
         if criterion == "claim" and human and path not in claims and path.partition("/")[0] not in claims:
             yield f"claim/{path}"
         elif criterion == "origin" and "origin" not in (facts.get("request") or {}):
             yield "origin"
-        elif criterion == "argument" and record.get("redacted"):
+        elif criterion == "argument" and any(_meet(path, hidden) for hidden in record.get("redacted") or ()):
             yield f"argument/{path}"
+
+
+def _meet(path: str, hidden: str) -> bool:
+    """Say whether a path of a rule leads to, through or above what was taken out."""
+    return hidden == "*" or f"{path}/".startswith(f"{hidden}/") or f"{hidden}/".startswith(f"{path}/")

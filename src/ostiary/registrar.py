@@ -101,7 +101,7 @@ class Registrar:
             token={
                 "jti": grant.jti,
                 "client_id": grant.subject,
-                "issuer": grant.issuer,
+                "issuer": "local",
                 "scope": grant.scope.split(),
             },
             server=grant.server,

@@ -393,8 +393,7 @@ def test_records_and_upstream_know_subject_and_actor(with_agents: Gateway, house
     _, claims = read((seen.header("authorization") or "").removeprefix("Bearer "))
     record = with_agents.record_of(claims["jti"], "intent")
     assert claims["sub"] == record["principal"]["id"] == "human:corp:alice@example.com"
-    assert claims["act"]["sub"] == record["agent"]["id"] == "agent:local:ide"
-    assert record["agent"]["owner"] == "alice"
+    assert claims["act"]["sub"] == record["agent"] == "agent:local:ide"
 
 
 @pytest.mark.parametrize(

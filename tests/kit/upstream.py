@@ -201,7 +201,10 @@ def result_for(seen: Seen, *, tools: Sequence[str] = TOOLS) -> dict[str, Any] | 
 
 
 async def polite(seen: Seen, talk: Talk) -> None:
-    """Answer as a well-behaved server does, in plain JSON; `initialize` opens a session."""
+    """Answer as a well-behaved server does, in plain JSON; `initialize` opens a session and DELETE ends it."""
+    if seen.method == "DELETE":
+        await talk.whole(b"")
+        return
     answer = result_for(seen)
     if answer is None:
         await talk.whole(b"", status=202)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from tests.kit.facts import read
@@ -64,7 +65,6 @@ def test_whoever_may_call_a_tool_may_list_tools() -> None:
 def _tell(pytestconfig: pytest.Config) -> Iterator[None]:
     yield
     line = f"engine and oracle agree on {AGREED['pairs']} pairs, {AGREED['allow']} of them allowed, memory on and off"
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.ensure_newline()
-        reporter.write_line(line)
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+        print(f"\n{line}")

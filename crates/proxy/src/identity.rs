@@ -23,8 +23,8 @@ pub struct Identity {
 #[derive(Debug)]
 struct Resolved {
     caller: Caller,
-    principal: facts::Principal,
-    token: facts::Token,
+    principal: Arc<facts::Principal>,
+    token: Arc<facts::Token>,
     actor: Option<facts::Actor>,
     principal_json: Vec<u8>,
     act_json: Vec<u8>,
@@ -51,8 +51,8 @@ impl Identity {
     fn new(verified: Verified, live: &Live) -> Self {
         let resolved = match live.snapshot.issuers.by_name(&verified.issuer) {
             Some(issuer) => principal::resolve(&verified, issuer, &*live.snapshot).map(|caller| Resolved {
-                principal: principal_facts(&caller),
-                token: token_facts(&caller),
+                principal: Arc::new(principal_facts(&caller)),
+                token: Arc::new(token_facts(&caller)),
                 actor: caller.actor.as_ref().map(|actor| facts::Actor {
                     id: actor.id.clone(),
                     owner: Some(actor.owner.clone()),
@@ -99,10 +99,10 @@ impl Identity {
     /// As [`Identity::caller`].
     pub fn facts(&self, server: &str, mcp_method: &str) -> Result<Facts, Refusal> {
         let resolved = self.resolved()?;
-        let mut facts = Facts::new(resolved.principal.clone(), server, mcp_method);
+        let mut facts = Facts::new(Arc::clone(&resolved.principal), server, mcp_method);
         facts.agent.clone_from(&resolved.actor);
         facts.act.clone_from(&resolved.caller.act);
-        facts.token = Some(resolved.token.clone());
+        facts.token = Some(Arc::clone(&resolved.token));
         Ok(facts)
     }
 

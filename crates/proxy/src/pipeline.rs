@@ -15,7 +15,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::json::Limits;
-use ostiary_core::mcp::message;
+use ostiary_core::mcp::{Era, message};
 
 use crate::arrival::{self, Route};
 use crate::clock;
@@ -57,6 +57,10 @@ async fn stages(shared: &Arc<Shared>, trail: &mut Trail, request: Request<Incomi
     };
     let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;
     let message = if parts.method == Method::DELETE {
+        // Sessions are of the session era alone (2026-07-28, Streamable HTTP: 405).
+        if Era::of_head(&head)?.0 == Era::Stateless {
+            return Err(Refusal::new(Reason::Method, "There are no sessions to end in this protocol version."));
+        }
         Message::SessionEnd
     } else {
         let bytes = arrival::body(body).await?;

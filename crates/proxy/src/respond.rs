@@ -166,7 +166,7 @@ fn challenge(refusal: &Refusal, asked: &Asked<'_>) -> Option<HeaderValue> {
     let error = match refusal.reason {
         Reason::TokenMissing => "",
         Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenAudience => "error=\"invalid_token\"",
-        Reason::Scope => "error=\"insufficient_scope\"",
+        _ if refusal.status == 403 && !asked.scopes.is_empty() => "error=\"insufficient_scope\"",
         _ => return None,
     };
     let mut parts = Vec::new();

@@ -102,6 +102,12 @@ impl EventStream {
             }
             self.event(&data);
         }
+        // What came before a fault has been passed on; nothing after it can be told apart.
+        if let Some(fault) = self.decoder.fault().cloned()
+            && self.incoming.is_some()
+        {
+            self.fail(forward::nonsense(&fault.to_string()));
+        }
     }
 
     fn event(&mut self, data: &str) {

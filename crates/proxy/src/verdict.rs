@@ -15,17 +15,13 @@ pub fn refusal(reason: Reason, message: &Message, server: &Server, finding: &Fin
     };
     let owner = &server.owner;
     let why = match reason {
+        _ if finding.remedy.is_some() => better_token(finding),
         Reason::NoRule => format!("no rule allows it. Trying again will not help; a rule for it would, ask `{owner}`."),
         Reason::DeniedByRule => {
             format!("a rule forbids it. Trying again unchanged will not help; ask `{owner}` if it should be allowed.")
         }
         Reason::Ceiling => "it is outside what this agent was registered for. Trying again will not help.".to_owned(),
-        Reason::Scope => match &finding.remedy {
-            Some(Remedy::Scope(scopes)) => {
-                format!("the token does not cover it. A token with the scope {} would.", scopes.join(" "))
-            }
-            None => "the token does not cover it.".to_owned(),
-        },
+        Reason::Scope => "the token does not cover it.".to_owned(),
         Reason::AgentUnknown => "the agent is not registered. Trying again will not help.".to_owned(),
         Reason::AgentSuspended => "the agent's registration has ended. Trying again will not help.".to_owned(),
         Reason::OwnerInactive => "the agent has no live owner. Trying again will not help.".to_owned(),
@@ -33,5 +29,18 @@ pub fn refusal(reason: Reason, message: &Message, server: &Server, finding: &Fin
         Reason::UnknownMethod => "this method is not served. Trying again will not help.".to_owned(),
         other => format!("it was refused ({}).", other.as_str()),
     };
-    Refusal::new(reason, format!("{what} was refused: {why}"))
+    let refusal = Refusal::new(reason, format!("{what} was refused: {why}"));
+    match &finding.remedy {
+        // A better token would turn it, whatever the reason, so the caller is challenged for one (RFC 6750 section 3.1).
+        Some(Remedy::Scope(_)) => refusal.with_code(403, 4030),
+        None => refusal,
+    }
+}
+
+fn better_token(finding: &Finding) -> String {
+    let scopes = match &finding.remedy {
+        Some(Remedy::Scope(scopes)) => scopes.join(" "),
+        None => String::new(),
+    };
+    format!("the token does not cover it. A token with the scope {scopes} would.")
 }

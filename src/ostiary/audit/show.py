@@ -11,21 +11,22 @@ from rich.text import Text
 _STYLES = {"allow": "green", "deny": "red", "ask": "yellow"}
 
 
-def one_line(record: dict[str, Any]) -> Text:
-    """Return one record as one line: when, what became of it, who, what, and why."""
-    verdict = record.get("decision") or record.get("outcome") or record["kind"]
-    style = _STYLES.get(str(verdict), "cyan")
-    if record["kind"] == "outcome":
-        style = "dim" if record.get("outcome") == "ok" else "yellow"
-    return Text.assemble(
-        (f"{_clean(str(record.get('time', ''))[:19])} ", "dim"),
-        (f"{record['kind']:<10} ", "dim"),
-        (f"{_clean(str(verdict)):<6} ", style),
-        f"{_who(record)} ",
-        (f"{_what(record)} ", "bold"),
-        _why(record),
-        (f" {record.get('id', '')}", "dim"),
-    )
+def one_line(record: dict[str, Any], *, with_id: bool = True) -> Text:
+    """Return one record as one line: when, what kind, what became of it, who, what, and why."""
+    kind = str(record["kind"])
+    verdict = str((record.get("outcome") if kind == "outcome" else record.get("decision")) or "")
+    style = {**_STYLES, "ok": "dim"}.get(verdict, "yellow")
+    parts: list[tuple[str, str]] = [
+        (_clean(str(record.get("time", ""))[:19]), "dim"),
+        (f"{kind:<8}", "dim"),
+        (f"{_clean(verdict):<5}", style),
+        (_who(record), ""),
+        (_what(record), "bold"),
+        (_why(record), ""),
+    ]
+    if with_id:
+        parts.append((_clean(str(record.get("id", ""))), "dim"))
+    return Text(" ").join(Text(text, style=look) for text, look in parts if text)
 
 
 def describe(decision: dict[str, Any]) -> Table:
@@ -63,16 +64,17 @@ def describe(decision: dict[str, Any]) -> Table:
 
 def _who(record: dict[str, Any]) -> str:
     principal = record.get("principal") or {}
-    agent = record.get("agent") or {}
+    acting = record.get("agent")
     by = record.get("by") or {}
     who = principal.get("id") or by.get("login") or "-"
-    acting = agent.get("id")
     return _clean(f"{who} via {acting}" if acting and acting != who else str(who))
 
 
 def _what(record: dict[str, Any]) -> str:
-    named = record.get("tool") or record.get("event") or record.get("mcp_method") or record.get("server") or ""
-    return _clean(str(named))
+    tool, server = record.get("tool"), record.get("server")
+    if tool and server and "/" not in str(tool):
+        tool = f"{server}/{tool}"
+    return _clean(str(tool or record.get("event") or record.get("mcp_method") or server or ""))
 
 
 def _why(record: dict[str, Any]) -> str:

@@ -46,11 +46,12 @@ def ask(path: StorePath, method: str, target: str, body: dict[str, Any] | None =
         connection.request(method, target, body=text, headers={"Content-Type": "application/json"})
         response = connection.getresponse()
         content = response.read()
-    except (OSError, http.client.HTTPException) as error:
+    except PermissionError as error:
         raise AdminError(
-            f"the running gateway does not answer on {path.socket}: {error}",
-            hint="run this as the gateway's own user, or as root",
+            f"{path.socket} may not be entered", hint="run this as the gateway's own user, or as root"
         ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise AdminError(f"the running gateway does not answer on {path.socket}: {error}") from error
     finally:
         connection.close()
     if response.status != 200:

@@ -48,14 +48,8 @@ servers:
       delete_file: {{class: admin}}
 
 policy:
-  - name: bots-may-look
-    allow:
-      and:
-        - agent: release-bot
-        - action: {{in: [read, query]}}
-        - server: notes
-  - name: no-etc
-    deny: {{or: [{{argument/path: {{starts_with: /etc}}}}]}}
+  - {{name: bots-may-look, allow: {{and: [{{agent: release-bot}}, {{action: {{in: [read, query]}}}}]}}}}
+  - {{name: no-etc, deny: {{or: [{{argument/path: {{starts_with: /etc}}}}]}}}}
 """
 
 

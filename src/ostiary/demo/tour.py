@@ -59,6 +59,9 @@ async def _with_gateway(console: Console, house: House, *, once: bool) -> None:
         if tour.done():
             tour.result()
             if not once:
+                token = await asyncio.to_thread(_issue, house, 3600)
+                # In a file, since a terminal keeps what it shows.
+                keep_secret(house.folder / "token", token["access_token"])
                 _tell_clients(console, house)
                 await gateway
     finally:
@@ -152,18 +155,19 @@ def _explain(console: Console, house: House, decision: str) -> None:
     _row(console, "because", explanation.deciding(past.then))
     for rule in past.then["rules"]:
         line = (house.folder / rule["file"]).read_text().splitlines()[rule["line"] - 1]
-        _row(console, "", f"line {rule['line']}: {line.strip()}")
+        _row(console, "", line.strip())
     for _, leaves in explanation.nearest(past.then):
-        _row(console, "", f"met by {'; '.join(leaves)}" if leaves else "")
+        _row(console, "", f"met by {'; '.join(leaves)}")
     for change in explanation.changes(past.then):
         _row(console, "to change", change)
 
 
 def _tell_record(console: Console, house: House) -> None:
     folder = house.folder / "var" / "audit"
-    for record in last_records(folder, 12):
-        if record["kind"] != "checkpoint":
-            console.print(Text("   ").append_text(one_line(record)), no_wrap=True, overflow="ellipsis", crop=True)
+    for record in last_records(folder, 50):
+        # What the client asks on its own account is on record as well, and only fills this page.
+        if record.get("tool") or record.get("event"):
+            console.print(Text("   ").append_text(one_line(record, with_id=False)))
     with Store.open_public(locate_store(house.config)) as store:
         keys = [key.public for key in store.all_keys()]
     verdict = verify_folder(folder, keys)
@@ -173,8 +177,7 @@ def _tell_record(console: Console, house: House) -> None:
 
 
 def _tell_clients(console: Console, house: House) -> None:
-    """Say how to connect; the token lies in a file, since a terminal keeps what it shows."""
-    keep_secret(house.folder / "token", _issue(house, 3600)["access_token"])
+    """Say how to connect."""
     command = shlex.quote(sys.argv[0])
     _head(console, "5", "Connect a client of your own", "")
     meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}

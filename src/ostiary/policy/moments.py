@@ -72,6 +72,8 @@ def read_day_of_week(node: Node, findings: Findings) -> list[Test]:
 
 def known_timezone(name: str) -> bool:
     """Say whether the time zone database knows `name`."""
+    if name == "UTC":  # known even where the machine has no database
+        return True
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -126,7 +128,8 @@ def _date(text: str, timezone: str) -> str | None:
     try:
         moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=ZoneInfo(timezone) if known_timezone(timezone) else UTC)
+            known = timezone != "UTC" and known_timezone(timezone)
+            moment = moment.replace(tzinfo=ZoneInfo(timezone) if known else UTC)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -142,7 +142,8 @@ pub struct Token {
 /// Everything that rules and ceilings can read of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
-    pub principal: Principal,
+    /// Shared by all messages of one token.
+    pub principal: Arc<Principal>,
     pub agent: Option<Actor>,
     /// The chain of actors, nearest first; recorded, and read by no rule of this version.
     pub act: Vec<String>,
@@ -153,7 +154,8 @@ pub struct Facts {
     /// The object of arguments; absent is the same as `{}`.
     pub arguments: Option<Arc<Value>>,
     pub request: Option<Request>,
-    pub token: Option<Token>,
+    /// Shared by all messages of one token.
+    pub token: Option<Arc<Token>>,
     /// Where absent, the catalogue's.
     pub class: Option<Class>,
     /// Seconds since the epoch.
@@ -163,9 +165,9 @@ pub struct Facts {
 impl Facts {
     /// The facts of one message, with nothing optional known yet.
     #[must_use]
-    pub fn new(principal: Principal, server: impl Into<String>, mcp_method: impl Into<String>) -> Self {
+    pub fn new(principal: impl Into<Arc<Principal>>, server: impl Into<String>, mcp_method: impl Into<String>) -> Self {
         Self {
-            principal,
+            principal: principal.into(),
             agent: None,
             act: Vec::new(),
             server: server.into(),

@@ -67,6 +67,7 @@ fn read(value: &Value, snapshot: Option<&Snapshot>) -> Result<Facts, Fault> {
         }
     };
     fields.finish()?;
+    let (principal, token) = (Arc::new(principal), token.map(Arc::new));
     Ok(Facts { principal, agent, act, server, mcp_method, tool, arguments, request, token, class, time })
 }
 

@@ -49,7 +49,7 @@ impl Snapshot {
 
     /// The facts, resolved against the registry and the catalogue.
     pub(super) fn view<'a>(&'a self, facts: &'a Facts) -> View<'a> {
-        let subject = (facts.principal.kind == PrincipalType::Agent).then_some(&facts.principal);
+        let subject = (facts.principal.kind == PrincipalType::Agent).then_some(&*facts.principal);
         let (actor, owner) = match (&facts.agent, subject) {
             (Some(agent), _) => (Some(agent.id.as_str()), agent.owner.as_deref()),
             (None, Some(agent)) => (Some(agent.id.as_str()), agent.owner.as_deref()),

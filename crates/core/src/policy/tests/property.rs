@@ -211,7 +211,7 @@ proptest! {
             // A remedy is one: with it, the call is allowed.
             if let Some(crate::policy::Remedy::Scope(scopes)) = &decision.finding.remedy {
                 let mut better = facts.clone();
-                let token = better.token.as_mut().unwrap();
+                let token = Arc::make_mut(better.token.as_mut().unwrap());
                 let mut words = token.scope.as_ref().and_then(crate::policy::leaf::scope_words).unwrap_or_default();
                 words.extend(scopes.iter().map(String::as_str));
                 token.scope = Some(crate::json::Value::from(words.join(" ")));
