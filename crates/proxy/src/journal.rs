@@ -102,7 +102,7 @@ struct State {
     /// Segments that are full but whose last records may not be on disk.
     full: Vec<Arc<std::fs::File>>,
     chain: Chain,
-    key: Option<SigningKey>,
+    key: Option<Arc<SigningKey>>,
     since_checkpoint: u64,
     last_checkpoint: Instant,
     /// What the next segment has to begin with.
@@ -155,7 +155,7 @@ impl Journal {
         key: Option<SigningKey>,
         options: Options,
     ) -> Result<Self, JournalError> {
-        let state = Mutex::new(open::open(dir, key)?);
+        let state = Mutex::new(open::open(dir, key.map(Arc::new))?);
         let shared = Arc::new(Shared { gateway: gateway.to_owned(), options, state, wake: Condvar::new() });
         shared.note_losses(&mut shared.state.lock())?;
         let syncing = Arc::clone(&shared);
@@ -200,7 +200,7 @@ impl Journal {
     }
 
     /// Signs checkpoints with another key from now on.
-    pub fn set_key(&self, key: SigningKey) {
+    pub fn set_key(&self, key: Arc<SigningKey>) {
         self.shared.state.lock().key = Some(key);
     }
 
@@ -284,7 +284,7 @@ impl Shared {
     /// Writes what was lost before, a checkpoint if it is time for one, and `draft`: all of them or nothing.
     fn write(&self, state: &mut State, draft: Option<Draft>, checkpoint: bool) -> Result<(), JournalError> {
         state.make_room(self.options.segment_bytes)?;
-        let key = if checkpoint { state.key.as_ref() } else { None };
+        let key = if checkpoint { state.key.as_deref() } else { None };
         let mut chain = state.chain;
         let mut since_checkpoint = state.since_checkpoint;
         let mut lines = Vec::new();

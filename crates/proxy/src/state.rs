@@ -131,6 +131,8 @@ impl Shared {
         let live = prepare(generation, snapshot, secrets, &self.tls, &old.endpoints)?;
         self.live.store(Arc::new(live));
         self.generation.store(generation, Ordering::Release);
+        // A rotated key signs checkpoints too.
+        self.journal.set_key(Arc::clone(&secrets.signer));
         Ok(generation)
     }
 }

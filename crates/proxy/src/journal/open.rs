@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ostiary_core::audit::{self, Chain, Hash};
@@ -16,7 +17,7 @@ use super::{JournalError, JournalStats, Lost, State, is_checkpoint};
 const STEP: u64 = 1 << 16;
 
 /// Locks the folder, finds the end of its chain and a segment to go on in.
-pub(super) fn open(dir: &Path, key: Option<SigningKey>) -> Result<State, JournalError> {
+pub(super) fn open(dir: &Path, key: Option<Arc<SigningKey>>) -> Result<State, JournalError> {
     let mut folder = Folder::lock(dir)?;
     let numbers = folder.segments().map_err(|source| JournalError::io("list", source))?;
     folder.last = numbers.last().copied().unwrap_or(0);

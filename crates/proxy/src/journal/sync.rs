@@ -96,3 +96,42 @@ fn release(waiters: Vec<(u64, Waiter)>, answer: &Result<(), JournalError>) {
         waiter.release(answer.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ostiary_core::audit::{Draft, Kind, Record};
+
+    use super::super::{Journal, Options, mpsc, new_id, read_segment};
+    use super::*;
+
+    fn draft(tool: &str) -> Draft {
+        Record { tool: Some(tool), ..Record::new(Kind::Deny, "id", 0, "gw", "") }.draft()
+    }
+
+    #[test]
+    fn a_failed_sync_refuses_who_waits_and_gives_the_segment_up() {
+        let dir = std::env::temp_dir().join(format!("ostiary-sync-{}", new_id()));
+        let journal = Journal::open_with(&dir, "gw", None, Options::default()).unwrap();
+        journal.append_blocking(draft("before")).unwrap();
+        let (sender, answer) = mpsc::sync_channel(1);
+        {
+            // What the thread does when the disk fails, while it is kept out.
+            let mut state = journal.shared.state.lock();
+            journal.shared.append(&mut state, draft("waiting")).unwrap();
+            let round = Round::begin(&mut state);
+            let end = state.written;
+            state.waiters.push((end, Waiter::Thread(sender)));
+            round.end(&mut state, Err(io::Error::other("the disk is gone")));
+        }
+        assert!(matches!(answer.recv().unwrap(), Err(JournalError::Io { .. })));
+        journal.append_blocking(draft("after")).unwrap();
+        assert_eq!((journal.stats().retired, journal.stats().failures), (1, 1));
+        journal.close().unwrap();
+        let first = read_segment(&dir.join("00000001.jsonl"), None).unwrap();
+        let second = read_segment(&dir.join("00000002.jsonl"), first.last_hash.as_deref()).unwrap();
+        assert_eq!((first.records, first.bad, second.records, second.bad), (2, None, 2, None));
+        let begins = std::fs::read_to_string(dir.join("00000002.jsonl")).unwrap();
+        assert!(begins.contains("sync failed: the disk is gone"), "{begins}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,5 +1,7 @@
 //! Cedar on slices, the plain walk, and the memory say the same of anything; lists never hide what could be allowed.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::kit::{facts, house, json, rule_in, rules};
