@@ -183,7 +183,7 @@ def test_200_reloads_under_load_fail_no_request_and_mix_no_policies(scene: Scene
     replayed: set[str] = set()
     decided = [record for record in scene.gateway.records() if record["kind"] in {"intent", "deny"}]
     for record in decided:
-        call = (record["tool"].removeprefix("notes/"), record["args"]["v"])
+        call = (record["tool"], record["args"]["v"])
         verdicts[record["snapshot"]][call].add(record["decision"])
         rules[record["snapshot"]] |= {(rule["name"], rule["line"]) for rule in record["rules"]}
         facts = json.dumps(record["facts"], sort_keys=True)

@@ -159,7 +159,7 @@ def test_the_upstream_gets_a_token_of_its_own_for_this_very_call(house: House, e
     assert 0 < claims["exp"] - claims["iat"] <= 60
     assert claims["iat"] <= time.time() + 1
     intent = house.gateway.record_of(claims["jti"], "intent")
-    assert (intent["tool"], intent["principal"]["id"]) == ("notes/echo", "human:corp:alice@example.com")
+    assert (intent["tool"], intent["principal"]["id"]) == ("echo", "human:corp:alice@example.com")
 
 
 def test_calls_of_one_principal_share_who_but_not_the_token(house: House, era: str) -> None:

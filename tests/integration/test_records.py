@@ -40,7 +40,7 @@ def test_intent_and_outcome_share_the_decision(house: House, era: str) -> None:
     assert (intent["decision"], outcome["outcome"]) == ("allow", "ok")
     assert outcome["upstream"]["status"] == 200
     assert outcome["upstream"]["url"] == house.upstream.url
-    assert (intent["tool"], intent["action"], intent["mcp_method"]) == ("notes/echo", "read", "tools/call")
+    assert (intent["tool"], intent["action"], intent["mcp_method"]) == ("echo", "read", "tools/call")
     assert intent["request"]["era"] == era
     (rule,) = intent["rules"]
     assert (rule["name"], Path(rule["file"]).name) == ("dev-reads", "ostiary.yaml")
@@ -84,7 +84,7 @@ def test_show_joins_intent_and_outcome(house: House, era: str) -> None:
     intent, outcome = allowed(house, era)
     shown = house.gateway.run_json("audit", "show", intent["id"], "--config", str(house.gateway.file))
     assert isinstance(shown, dict)
-    assert (shown["id"], shown["decision"], shown["tool"]) == (intent["id"], "allow", "notes/echo")
+    assert (shown["id"], shown["decision"], shown["tool"]) == (intent["id"], "allow", "echo")
     assert shown["upstream"] == outcome["upstream"]
     assert shown["outcome"] == "ok"
 

@@ -76,7 +76,7 @@ def judge(house: House, sent: bytes, reply: Reply | None, seen: list[Seen]) -> N
         return
     name, arguments = arrived["params"]["name"], json.loads(got.body)["params"].get("arguments", {})
     intent = house.gateway.record_of(claims["jti"], "intent")
-    assert (intent["decision"], intent["tool"], claims["tool"]) == ("allow", f"notes/{name}", name)
+    assert (intent["decision"], intent["tool"], claims["tool"]) == ("allow", name, name)
     assert _same(intent["args"], arguments)
     assert name in {"echo", "read_file", "add"}
     assert "/etc" not in json.dumps(arguments.get("path", ""))
