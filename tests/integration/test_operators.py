@@ -270,7 +270,11 @@ def test_each_change_is_a_record_with_its_snapshot(gateway: Gateway) -> None:
     applied = last(gateway, "snapshot_applied")
     assert applied["kind"] == "admin"
     assert (applied["detail"]["before"], applied["snapshot"] != first) == (first, True)
-    assert gateway.admin_get("/readyz").json()["snapshot"] == applied["snapshot"]
+
+    def in_force() -> bool:
+        return bool(gateway.admin_get("/readyz").json()["snapshot"] == applied["snapshot"])
+
+    wait_until(in_force, what="the change that was recorded")
     assert gateway.end() == 0
     assert last(gateway, "gateway_stopped")["detail"] == {"clean": True}
 

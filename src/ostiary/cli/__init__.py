@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +39,13 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ostiary {version('ostiary')}")
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("ostiary")
+        except PackageNotFoundError:
+            number = "from its sources"
+        typer.echo(f"ostiary {number}")
         raise typer.Exit
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.table import Table
 
 from ostiary.cli.output import ConfigOption, JsonOption, out, print_json
 
@@ -34,10 +33,11 @@ def list_keys(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption =
     if as_json:
         print_json(answer)
         return
-    table = Table("key", "state", "made", "published until", box=None, pad_edge=False)
+    console = out()
+    console.print(f"[dim]{'key':<43}  state      {'made':<20}  published until[/dim]")
     for key in answer["keys"]:
-        table.add_row(key["kid"], _state(key), _time(key["created_at"]), _time(key["published_until"]))
-    out().print(table)
+        made, until = _time(key["created_at"]), _time(key["published_until"])
+        console.print(f"{key['kid']:<43}  {_state(key)}  {made:<20}  {until}")
 
 
 def rotate(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
@@ -62,8 +62,8 @@ def rotate(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = Fa
 
 def _state(key: dict[str, Any]) -> str:
     if key["state"] == "signing":
-        return "[green]signs[/green]"
-    return "published" if time.time() < key["published_until"] else "[dim]retired[/dim]"
+        return "[green]signs    [/green]"
+    return "published" if time.time() < key["published_until"] else "[dim]retired  [/dim]"
 
 
 def _time(at: int | None) -> str:
