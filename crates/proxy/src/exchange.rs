@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use ostiary_core::audit::Outcome;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{Class, Facts};
-use ostiary_core::audit::Outcome;
 use ostiary_core::head::Head;
 use ostiary_core::json::Object;
 use ostiary_core::mcp::{Era, Id};

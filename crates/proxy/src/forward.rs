@@ -241,7 +241,9 @@ impl Flight {
                 let refusal = Refusal::new(Reason::Method, "This server does not let clients end sessions.");
                 self.fail(refusal, Outcome::Error)
             }
-            (_, StatusCode::NOT_FOUND, _) if self.work.session.is_some() => self.fail(session::unknown(), Outcome::Error),
+            (_, StatusCode::NOT_FOUND, _) if self.work.session.is_some() => {
+                self.fail(session::unknown(), Outcome::Error)
+            }
             (_, status, _) => {
                 self.fail(nonsense(&format!("its HTTP status was {}", status.as_u16())), Outcome::Upstream)
             }
@@ -335,9 +337,10 @@ impl Flight {
             return Ok(None);
         }
         let Some(given) = fields.get(SESSION) else { return Ok(None) };
-        let readable = given.to_str().ok().filter(|id| {
-            !id.is_empty() && id.len() <= SESSION_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
-        });
+        let readable = given
+            .to_str()
+            .ok()
+            .filter(|id| !id.is_empty() && id.len() <= SESSION_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic()));
         let Some(id) = readable else { return Err(nonsense("its session id is not visible ASCII")) };
         let sealed = session::seal(&self.work.live.seal, &self.work.endpoint.name, self.work.identity.caller()?, id)?;
         HeaderValue::from_str(&sealed).map(Some).map_err(unbuildable)

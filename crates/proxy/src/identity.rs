@@ -50,13 +50,13 @@ impl Identity {
 
     fn new(verified: Verified, live: &Live) -> Self {
         let resolved = match live.snapshot.issuers.by_name(&verified.issuer) {
-            Some(issuer) => principal::resolve(&verified, issuer, &*live.snapshot).map(|caller| Resolved {
+            Some(issuer) => principal::resolve(&verified, issuer, &live.snapshot).map(|caller| Resolved {
                 principal: Arc::new(principal_facts(&caller)),
                 token: Arc::new(token_facts(&caller)),
-                actor: caller.actor.as_ref().map(|actor| facts::Actor {
-                    id: actor.id.clone(),
-                    owner: Some(actor.owner.clone()),
-                }),
+                actor: caller
+                    .actor
+                    .as_ref()
+                    .map(|actor| facts::Actor { id: actor.id.clone(), owner: Some(actor.owner.clone()) }),
                 principal_json: audit::principal_json(&caller),
                 act_json: audit::strings_json(&caller.act),
                 caller,

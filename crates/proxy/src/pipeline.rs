@@ -40,7 +40,8 @@ pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Inco
         None => {
             shared.counters.panics.add();
             shared.events.push(Event::Panic, "a request handler panicked; the request was answered with 500");
-            let fault = Refusal::new(Reason::Internal, "Ostiary failed on this request; its log names the decision id.");
+            let fault =
+                Refusal::new(Reason::Internal, "Ostiary failed on this request; its log names the decision id.");
             refuse(&shared, &trail, fault).await
         }
     }

@@ -149,10 +149,10 @@ fn prepare(
         let kept = old.get(&server.name).filter(|known| known.upstream.url() == server.url);
         let upstream = match kept {
             Some(known) => Arc::clone(&known.upstream),
-            None => Arc::new(Upstream::new(&server.url, tls).map_err(|fault| ApplyError::Server {
-                server: server.name.clone(),
-                fault,
-            })?),
+            None => Arc::new(
+                Upstream::new(&server.url, tls)
+                    .map_err(|fault| ApplyError::Server { server: server.name.clone(), fault })?,
+            ),
         };
         let endpoint = Endpoint {
             name: server.name.as_str().into(),

@@ -116,7 +116,7 @@ impl Trail {
     /// Adds what the head says.
     pub fn head(&mut self, head: &Head) {
         self.user_agent = head.user_agent.as_deref().map(clipped);
-        self.traceparent = head.traceparent.clone();
+        self.traceparent.clone_from(&head.traceparent);
     }
 
     /// Adds where it goes.
@@ -260,11 +260,8 @@ impl Trail {
             // From here on: a caller that goes away during the sync leaves a written intent, which needs its outcome.
             open: true,
         };
-        let written = if self.needs_disk() {
-            shared.journal.append_disk(draft).await
-        } else {
-            shared.journal.append_os(draft)
-        };
+        let written =
+            if self.needs_disk() { shared.journal.append_disk(draft).await } else { shared.journal.append_os(draft) };
         if let Err(fault) = written {
             intent.open = false;
             return Err(fault);
@@ -273,8 +270,7 @@ impl Trail {
     }
 
     fn with_record<T>(&self, kind: Kind, gateway: &str, finish: impl FnOnce(Record<'_>) -> T) -> T {
-        let mut record =
-            Record::new(kind, &self.id, self.arrived.unix_ms, gateway, &self.live.snapshot.digest);
+        let mut record = Record::new(kind, &self.id, self.arrived.unix_ms, gateway, &self.live.snapshot.digest);
         record.ms = self.arrived.elapsed_ms();
         record.request = audit::Request {
             ip: Some(&self.ip),
@@ -382,8 +378,7 @@ impl Intent {
     pub fn asked(&self, method: &str) -> Result<(), JournalError> {
         let id = clock::decision_id();
         let gateway = self.shared.journal.gateway();
-        let mut record =
-            Record::new(Kind::Deny, &id, clock::now().unix_ms, gateway, &self.live.snapshot.digest);
+        let mut record = Record::new(Kind::Deny, &id, clock::now().unix_ms, gateway, &self.live.snapshot.digest);
         if let Some(identity) = &self.identity {
             identity.fill(&mut record);
         }

@@ -29,8 +29,7 @@ impl Documents {
     /// Renders the documents for `snapshot`; `jwks` holds public keys only.
     #[must_use]
     pub fn new(snapshot: &Snapshot, jwks: &Value) -> Self {
-        let metadata =
-            snapshot.servers.keys().map(|name| (name.clone(), render(&metadata(snapshot, name)))).collect();
+        let metadata = snapshot.servers.keys().map(|name| (name.clone(), render(&metadata(snapshot, name)))).collect();
         Self { jwks: render(jwks), metadata }
     }
 

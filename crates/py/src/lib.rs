@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostiary_core::facts::Facts;
 use ostiary_core::audit::SegmentReport;
+use ostiary_core::facts::Facts;
 use ostiary_core::json::{self, Limits, Object, Value};
 use ostiary_core::policy::Memory;
 use ostiary_core::snapshot;
@@ -73,6 +73,7 @@ fn journal_error(error: &journal::JournalError) -> PyErr {
 }
 
 #[pymethods]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 hands a path over by value")]
 impl Journal {
     #[new]
     #[pyo3(signature = (dir, gateway, signing_key = None))]
@@ -179,6 +180,7 @@ fn report_json(report: &SegmentReport) -> String {
 /// Reads one segment to its end and says whether its chain holds.
 #[pyfunction]
 #[pyo3(signature = (path, prev = None))]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 hands a path over by value")]
 fn read_segment(py: Python<'_>, path: PathBuf, prev: Option<&str>) -> PyResult<String> {
     py.detach(|| journal::read_segment(&path, prev))
         .map(|report| report_json(&report))
