@@ -116,6 +116,7 @@ def render_metrics(runtime: Runtime) -> str:
     metric("ostiary_config_ok", "gauge", "1 if what the files say is in force.", {"": not runtime.last_reload.problems})
     metric("ostiary_config_read_seconds", "gauge", "When they were last read.", {"": runtime.last_reload.at})
     metric("ostiary_lockdown", "gauge", "1 while every call is refused.", {"": runtime.locked_down})
+    metric("ostiary_control_faults_total", "counter", "Faults of our own that were survived.", {"": runtime.faults})
     metric("ostiary_snapshot_generation", "gauge", "Changes of the snapshot.", {"": runtime.generation})
     metric("ostiary_snapshot_info", "gauge", "The snapshot in force.", {f'{{digest="{runtime.digest}"}}': 1})
     created = next(key.created_at for key in runtime.all_keys() if key.retired_at is None)

@@ -46,6 +46,10 @@ class StartError(OperationError):
     """The gateway cannot start."""
 
 
+class ApplyError(OperationError):
+    """The data plane does not take a change."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reload:
     """How the last look at the files ended. `problems` is empty if what they say is in force."""
@@ -73,12 +77,15 @@ class Runtime:
         self.last_reload = Reload(at=self.started_at)
         self.reloads = {"applied": 0, "unchanged": 0, "refused": 0}
         self.generation = 0
+        #: Faults of our own that were survived.
+        self.faults = 0
         self.stamps: Stamps = {}
         self._registrar = registrar
         self._journal = journal
         self._turn = threading.RLock()
         self._closing = contextlib.ExitStack()
         self._secrets, self._digest = "", ""
+        self._to_do_again = False
         self._clean = True
         self._gateway: _core.Gateway | None = None
         #: Where operators reach this process.
@@ -154,6 +161,7 @@ class Runtime:
         """
         with self._turn:
             config, stamps = _read(self.config.path, self.config.sources)
+            self._to_do_again = False
             if isinstance(config, ConfigError):
                 self._refuse_reload(cause, [str(problem) for problem in config.problems])
                 # The old files count as well: putting them back ends the complaint.
@@ -164,7 +172,9 @@ class Runtime:
                 self._refuse_reload(cause, [str(problem) for problem in error.problems])
                 return stamps
             except OstiaryError as error:
+                # Nothing in the files: store or record are in the way, and no change of a file will tell of the end.
                 self._refuse_reload(cause, [str(error)])
+                self._to_do_again = True
                 return stamps
             for setting in _moved(self.config, config):
                 log.warning(f"{setting} has changed, and counts from the next start on")
@@ -208,7 +218,10 @@ class Runtime:
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
         if event is not None:
             self._record_snapshot(event, digest, by)
-        self.generation = self.gateway.apply(compiled.snapshot, secrets)
+        try:
+            self.generation = self.gateway.apply(compiled.snapshot, secrets)
+        except ValueError as error:
+            raise ApplyError(f"the data plane does not take the change: {error}") from error
         self._digest, self._secrets, self.locked_down = digest, secrets, compiled.locked_down
         self._registrar.snapshot = digest
         return True
@@ -221,8 +234,10 @@ class Runtime:
         self._registrar.record("admin", event, by, snapshot=digest, detail=detail)
 
     def tick(self) -> None:
-        """Do what comes with time: keys that retired long enough ago stop being published."""
+        """Do what comes with time: retired keys stop being published, a change that could not be recorded is made."""
         with self._turn:
+            if self._to_do_again:
+                self.reload("another try")
             try:
                 if self._current_secrets() != self._secrets:
                     self._put_in_force(self.config, event="snapshot_applied")

@@ -6,6 +6,7 @@ One process, one task group. SIGTERM and SIGINT drain and end with success, SIGH
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -15,9 +16,10 @@ import structlog
 
 from ostiary.admin import acts_app, bind_tcp, bind_unix, health_app, make_server
 from ostiary.runtime import Runtime
-from ostiary.watch import Watcher
+from ostiary.watch import Watcher, take_stamps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 log = structlog.get_logger()
@@ -82,8 +84,22 @@ async def _follow_files(runtime: Runtime, watcher: Watcher, reload_now: asyncio.
     """Put changed files in force once they are at rest, or at once on SIGHUP."""
     while True:
         cause = await _next_cause(watcher, reload_now)
-        stamps = await asyncio.to_thread(runtime.reload, cause)
+        stamps = take_stamps(watcher.paths)
+        with _surviving(runtime, "reading the files again"):
+            stamps = await asyncio.to_thread(runtime.reload, cause)
         watcher.accept(stamps)
+
+
+@contextlib.contextmanager
+def _surviving(runtime: Runtime, what: str) -> Iterator[None]:
+    """Log and count a fault of our own: whatever is in force goes on. A panic in Rust is no `Exception`."""
+    try:
+        yield
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException:
+        runtime.faults += 1
+        log.exception(f"a fault of our own in {what}; what was in force stays")
 
 
 async def _next_cause(watcher: Watcher, reload_now: asyncio.Event) -> str:
@@ -103,11 +119,13 @@ async def _tell_events(runtime: Runtime) -> None:
     """Log what the data plane reports."""
     while True:
         for text in await asyncio.to_thread(runtime.gateway.events, EVENTS_S):
-            event: dict[str, Any] = json.loads(text)
-            log.error(event.pop("kind"), **event)
+            with _surviving(runtime, "telling an event"):
+                event: dict[str, Any] = json.loads(text)
+                log.error(event.pop("kind"), **event)
 
 
 async def _tick(runtime: Runtime) -> None:
     while True:
         await asyncio.sleep(TICK_S)
-        await asyncio.to_thread(runtime.tick)
+        with _surviving(runtime, "the regular check"):
+            await asyncio.to_thread(runtime.tick)

@@ -8,7 +8,8 @@ Three lines around any ASGI app:
 
 Each forwarded call carries a JWT of its own (`typ: ostiary+jwt`, good for 60 s): who calls, which tool, and a digest
 of the arguments. `issuer` is the gateway's `gateway.url`, `audience` this server's `url` in `ostiary.yaml`. Keys come
-from `{issuer}/.well-known/jwks.json` unless `jwks_url` or `jwks` says otherwise.
+from `{issuer}/.well-known/jwks.json` unless `jwks_url` or `jwks` says otherwise; where the network in between is not
+to be trusted, that has to be https, or `jwks` with the keys themselves.
 
 A token is accepted once by one `Verifier`: several worker processes remember separately.
 """

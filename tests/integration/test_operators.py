@@ -141,6 +141,31 @@ def test_a_lockdown_reaches_the_running_gateway_through_a_broken_file(gateway: G
     assert gateway.call("echo", {"text": "x"}, issuer.token()).status == 200
 
 
+def test_a_lockdown_needs_no_sealing_key(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.end()
+    key = gateway.folder / "var" / "ostiary.db.key"
+    kept = key.rename(key.with_suffix(".kept"))
+    done = gateway.run("lockdown", "--config", str(gateway.file))
+    assert "next start" in done.stderr
+    kept.rename(key)
+    gateway.start()
+    assert gateway.admin_get("/readyz").json()["lockdown"] is True
+    assert last(gateway, "lockdown")["detail"]["reason"] is None
+
+
+def test_a_lockdown_of_a_store_that_is_not_there_is_an_error_and_makes_none(tmp_path: Path, gateway: Gateway) -> None:
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    done = gateway.run("lockdown", "--config", str(nowhere / "ostiary.yaml"), check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--store" in done.stderr
+    done = gateway.run("lockdown", "--store", "other.db", "--config", str(gateway.file), check=False)
+    assert done.returncode == 1
+    assert list(nowhere.iterdir()) == []
+    assert not (gateway.folder / "other.db").exists()
+
+
 def test_two_gateways_do_not_share_a_store(gateway: Gateway, tmp_path: Path) -> None:
     gateway.start()
     assert gateway.process is not None

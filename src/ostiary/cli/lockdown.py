@@ -49,29 +49,35 @@ def lockdown(
 
 def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: bool) -> bool:
     """Change the store itself; false if the record has to wait for the next start."""
+    from ostiary.cli.reach import AdminError
     from ostiary.config import load
-    from ostiary.errors import ConfigError
-    from ostiary.registrar import NotRecordedError, Operator, mark_lockdown
+    from ostiary.errors import ConfigError, OperationError
+    from ostiary.registrar import Operator, mark_lockdown
     from ostiary.runtime import open_for_acts
-    from ostiary.store import Store, StoreLock
+    from ostiary.store import Store, StoreLock, StorePath
 
     by = Operator.of_this_process()
     try:
         config = load(file)
     except ConfigError:
-        if lift:
-            # Lifting gives, so it is recorded first; without a usable file there is nowhere to record it.
-            raise
-        with StoreLock(path), Store.open_unsealed(path) as store:
-            mark_lockdown(store, reason, by)
-        return False
-    with open_for_acts(config) as (registrar, _):
-        if lift:
+        config = None
+    known = config is not None and StorePath.from_url(config.store.url, config.folder) == path
+    if lift:
+        # Lifting gives, so it is recorded first; without a usable file there is nowhere to record it.
+        if config is None or not known:
+            raise AdminError("no gateway runs on this store, and no configuration file says where its record is")
+        with open_for_acts(config) as (registrar, _):
             registrar.lift(reason, by)
-        else:
-            registrar.lock_down(reason, by)
-            try:
-                registrar.record_lockdown(by)
-            except NotRecordedError:
-                return False
+        return True
+    if not known and not path.database.is_file():
+        raise AdminError(f"there is no store at {path.database}", hint="say where it is with --store")
+    with StoreLock(path), Store.open_unsealed(path) as store:
+        mark_lockdown(store, reason, by)
+    if config is None or not known:
+        return False
+    try:
+        with open_for_acts(config) as (registrar, _):
+            registrar.record_lockdown(by)
+    except OperationError:
+        return False
     return True
