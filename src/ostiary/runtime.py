@@ -107,7 +107,7 @@ class Runtime:
 
     def _serve(self) -> None:
         for problem in self.config.warnings:
-            log.warning("configuration", problem=str(problem))
+            log.warning(str(problem))
         self._registrar.record_lockdown(None)
         compiled = self._compile(self.config)
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
@@ -179,22 +179,26 @@ class Runtime:
             for setting in _moved(self.config, config):
                 log.warning(f"{setting} has changed, and counts from the next start on")
             for problem in config.warnings:
-                log.warning("configuration", problem=str(problem))
+                if problem not in self.config.warnings:
+                    log.warning(str(problem))
+            mended = bool(self.last_reload.problems)
             self.config = config
             self.last_reload = Reload(at=time.time())
             self.reloads["applied" if changed else "unchanged"] += 1
             if changed:
                 log.info("in force", cause=cause, snapshot=self._digest[:12], generation=self.generation)
+            elif mended:
+                log.info("the files are in order again, and say what is in force", snapshot=self._digest[:12])
             return stamps
 
     def _refuse_reload(self, cause: str, problems: list[str]) -> None:
         self.last_reload = Reload(at=time.time(), problems=tuple(problems))
         self.reloads["refused"] += 1
-        block = "\n".join(f"    {problem}" for problem in problems)
         log.error(
-            f"the new configuration is wrong, and the old one stays in force:\n{block}",
+            "the change is not taken, and the old configuration stays in force",
             cause=cause,
             snapshot=self._digest[:12],
+            block=problems,
         )
 
     def _compile(self, config: Config) -> _Compiled:

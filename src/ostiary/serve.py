@@ -10,7 +10,7 @@ import contextlib
 import json
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
@@ -19,7 +19,7 @@ from ostiary.runtime import Runtime
 from ostiary.watch import Watcher, take_stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, MutableMapping
     from pathlib import Path
 
 log = structlog.get_logger()
@@ -28,16 +28,25 @@ TICK_S: Final = 30.0
 EVENTS_S: Final = 1.0
 
 
-def configure_log() -> None:
-    """Log to standard error: one readable line each, in colour on a terminal."""
+def configure_log(file: TextIO | None = None) -> None:
+    """Log to `file`, standard error by default: one readable line each, in colour on a terminal.
+
+    A `block` of an event is a list of further lines, set below it.
+    """
+    target = sys.stderr if file is None else file
+    line = structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)
+
+    def render(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        block = event.pop("block", ())
+        return "\n    ".join([str(line(logger, name, event)), *block])
+
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+            render,
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=target),
     )
 
 

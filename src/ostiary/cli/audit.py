@@ -83,14 +83,18 @@ def _print_verdict(verdict: Any) -> None:
     console = out()
     if verdict.first_bad is None:
         console.print(
-            f"[green]✓[/green] {verdict.records} records in {verdict.segments} segments, one unbroken chain, "
-            f"{verdict.checkpoints} checkpoints"
+            f"[green]✓[/green] {_count(verdict.records, 'record')} in {_count(verdict.segments, 'segment')}, "
+            f"one unbroken chain, {_count(verdict.checkpoints, 'checkpoint')}"
         )
     else:
         bad = verdict.first_bad
         console.print(f"[bold red]✗[/bold red] {bad.segment} line {bad.index + 1}: {bad.why}")
     for warning in verdict.warnings:
         console.print(f"[yellow]![/yellow] {warning}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _print_record(record: dict[str, Any], *, as_json: bool) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
-import structlog
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from rich.syntax import Syntax
@@ -42,8 +41,7 @@ async def run_demo(console: Console, *, port: int, once: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="ostiary-demo-") as name:
         folder = Path(name)
         with (folder / "gateway.log").open("w") as log_file:
-            configure_log()
-            structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=log_file))
+            configure_log(log_file)
             async with sample_server(f"http://127.0.0.1:{port}") as server_url:
                 house = furnish(folder, port=port, server_url=server_url)
                 await _with_gateway(console, house, once=once)
