@@ -19,7 +19,9 @@ use quick_cache::sync::Cache;
 
 use super::leaf::{Truth, judge};
 use super::lower::{Needs, atom, entity};
+use super::memory::Memory;
 use super::rule::Effect;
+use super::rule::Literal;
 use super::slice::Slice;
 use super::view::View;
 use crate::facts::PrincipalType;
@@ -48,6 +50,18 @@ pub(crate) struct Lowered {
     resource: EntityUid,
     types: Types,
     needs: Needs,
+    /// Answers by question. Nothing is left out of a question, so its answer is always the same.
+    answers: Cache<Vec<u8>, Arc<Matched>>,
+}
+
+/// How many questions a slice remembers.
+const QUESTIONS: usize = 1_024;
+
+/// Everything that Cedar is told beside what the slice fixes: the subject in its groups, and the context.
+struct Question<'a> {
+    groups: Groups<'a>,
+    /// The truth of each atom, in order.
+    atoms: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -118,11 +132,61 @@ impl Lowered {
             resource: EntityUid::from_type_name_and_id("Server".parse().ok()?, EntityId::new(&slice.server)),
             types,
             needs,
+            answers: Cache::new(QUESTIONS),
         })
     }
 
-    /// Puts the question to Cedar; `None` if it could not even be asked.
-    pub fn ask(&self, view: &View<'_>, subjects: &Subjects) -> Option<Matched> {
+    /// What Cedar says to the question, now or, with memory, before; `None` if it could not even be asked.
+    ///
+    /// Arguments differ from call to call where what rules make of them does not: this memory is by the latter.
+    pub fn ask(&self, view: &View<'_>, subjects: &Subjects, memory: Memory) -> Option<Arc<Matched>> {
+        let judged = |(literal, effect): &(Arc<Literal>, Effect)| judge(literal, *effect, view) == Truth::Yes;
+        let question = Question { groups: Groups::of(view), atoms: self.needs.atoms.iter().map(judged).collect() };
+        if memory == Memory::Off {
+            return self.put(view, &question, subjects).map(Arc::new);
+        }
+        let key = self.key(view, &question);
+        if let Some(known) = self.answers.get(&key) {
+            return Some(known);
+        }
+        let answer = Arc::new(self.put(view, &question, subjects)?);
+        self.answers.insert(key, Arc::clone(&answer));
+        Some(answer)
+    }
+
+    /// The question as bytes: each part after its length, or a mark that it is absent, so that no two read alike.
+    fn key(&self, view: &View<'_>, question: &Question<'_>) -> Vec<u8> {
+        let mut key = Vec::with_capacity(128);
+        let mut part = |text: Option<&str>| match text {
+            Some(text) => {
+                key.extend_from_slice(&text.len().to_be_bytes());
+                key.extend_from_slice(text.as_bytes());
+            }
+            None => key.extend_from_slice(&usize::MAX.to_be_bytes()),
+        };
+        let principal = &view.facts.principal;
+        part(Some(principal.kind.as_str()));
+        part(Some(&principal.id));
+        part(view.actor.filter(|_| self.needs.actor));
+        for fact in &self.needs.texts {
+            part(fact.text(view));
+        }
+        for name in self.named(&question.groups) {
+            part(Some(name));
+        }
+        part(None);
+        key.push(u8::from(question.groups.known));
+        key.push(u8::from(question.groups.doubted));
+        key.extend(question.atoms.iter().map(|atom| u8::from(*atom)));
+        key
+    }
+
+    /// Those of the subject's groups that the slice names.
+    fn named<'a>(&'a self, groups: &'a Groups<'a>) -> impl Iterator<Item = &'a str> {
+        groups.names.iter().copied().filter(|name| self.needs.groups.contains(*name))
+    }
+
+    fn put(&self, view: &View<'_>, question: &Question<'_>, subjects: &Subjects) -> Option<Matched> {
         let principal = &view.facts.principal;
         let kind = match principal.kind {
             PrincipalType::Human => &self.types.human,
@@ -130,9 +194,8 @@ impl Lowered {
             PrincipalType::Agent => &self.types.agent,
         };
         let uid = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(&principal.id));
-        let groups = Groups::of(view);
-        let entities = self.entities(&uid, view, &groups, subjects)?;
-        let context = self.context(view, &groups)?;
+        let entities = self.entities(&uid, view, &question.groups, subjects)?;
+        let context = self.context(view, question)?;
         let request = Request::new(uid, self.action.clone(), self.resource.clone(), context, None).ok()?;
         let authorizer = Authorizer::new();
         let mut matched = Matched::default();
@@ -165,10 +228,9 @@ impl Lowered {
         subjects: &Subjects,
     ) -> Option<Arc<Entities>> {
         let principal = &view.facts.principal;
-        let named = || groups.names.iter().copied().filter(|name| self.needs.groups.contains(*name));
         // Each part after its length: no id or name can pass for two.
         let mut key = format!("{}{}:{}", principal.kind.as_str(), principal.id.len(), principal.id);
-        for name in named() {
+        for name in self.named(groups) {
             // Writing to a String cannot fail.
             let _ = write!(key, "{}:{name}", name.len());
         }
@@ -176,13 +238,13 @@ impl Lowered {
             return Some(known);
         }
         let group = |name| EntityUid::from_type_name_and_id(self.types.group.clone(), EntityId::new(name));
-        let subject = Entity::new_no_attrs(uid.clone(), named().map(group).collect());
+        let subject = Entity::new_no_attrs(uid.clone(), self.named(groups).map(group).collect());
         let entities = Arc::new(Entities::from_entities([subject], None).ok()?);
         subjects.kept.insert(key, Arc::clone(&entities));
         Some(entities)
     }
 
-    fn context(&self, view: &View<'_>, groups: &Groups<'_>) -> Option<Context> {
+    fn context(&self, view: &View<'_>, question: &Question<'_>) -> Option<Context> {
         let needs = &self.needs;
         let mut pairs = Vec::with_capacity(needs.texts.len() + 4);
         for fact in &needs.texts {
@@ -191,17 +253,16 @@ impl Lowered {
             }
         }
         if needs.group_doubt {
-            pairs.push(("groups_known".to_owned(), RestrictedExpression::new_bool(groups.known)));
-            pairs.push(("groups_doubted".to_owned(), RestrictedExpression::new_bool(groups.doubted)));
+            pairs.push(("groups_known".to_owned(), RestrictedExpression::new_bool(question.groups.known)));
+            pairs.push(("groups_doubted".to_owned(), RestrictedExpression::new_bool(question.groups.doubted)));
         }
         if let Some(actor) = view.actor.filter(|_| needs.actor) {
             let uid = EntityUid::from_type_name_and_id(self.types.agent.clone(), EntityId::new(actor));
             pairs.push(("actor".to_owned(), RestrictedExpression::new_entity_uid(uid)));
         }
         if !needs.atoms.is_empty() {
-            let atoms = needs.atoms.iter().enumerate().map(|(number, (literal, effect))| {
-                (atom(number), RestrictedExpression::new_bool(judge(literal, *effect, view) == Truth::Yes))
-            });
+            let atoms = question.atoms.iter().enumerate();
+            let atoms = atoms.map(|(number, truth)| (atom(number), RestrictedExpression::new_bool(*truth)));
             pairs.push(("atoms".to_owned(), RestrictedExpression::new_record(atoms).ok()?));
         }
         Context::from_pairs(pairs).ok()
@@ -263,8 +324,8 @@ mod tests {
             if effect == "forbid" {
                 lowered.denies.insert(id);
             }
-            let matched = lowered.ask(&view, &Subjects::new()).unwrap();
-            assert_eq!((matched.denies, matched.allows), (denies, allows), "{effect}");
+            let matched = lowered.ask(&view, &Subjects::new(), Memory::Off).unwrap();
+            assert_eq!((matched.denies.clone(), matched.allows.clone()), (denies, allows), "{effect}");
         }
     }
 
@@ -282,8 +343,10 @@ mod tests {
                 r#"{{"principal":{{"type":"human","id":"{id}","groups":{groups}}},"server":"notes","tool":"echo"}}"#
             );
             let facts = facts(&snapshot, &text);
-            let matched = slice.lowered().unwrap().ask(&snapshot.view(&facts), &subjects).unwrap();
-            assert_eq!(!matched.denies.is_empty(), denied, "{text}");
+            for memory in [Memory::Off, Memory::On, Memory::On] {
+                let matched = slice.lowered().unwrap().ask(&snapshot.view(&facts), &subjects, memory).unwrap();
+                assert_eq!(!matched.denies.is_empty(), denied, "{text}");
+            }
         }
     }
 

@@ -33,7 +33,7 @@ impl Snapshot {
         match view.target.tool {
             ToolFact::Named(tool) if gate.is_ok() => {
                 let slice = self.policy.slices.slice(&self.policy.rules, &self.servers, &facts.server, tool);
-                self.answer(&view, &slice.reads, timed, memory, || self.call(&slice, &view))
+                self.answer(&view, &slice.reads, timed, memory, || self.call(&slice, &view, memory))
             }
             ToolFact::None if gate.is_ok() => {
                 let part = self.policy.slices.part(&self.policy.rules, &self.servers, &facts.server);
@@ -128,8 +128,8 @@ impl Snapshot {
     }
 
     /// A tool call: Cedar decides on the tool's slice.
-    fn call(&self, slice: &Slice, view: &View<'_>) -> Finding {
-        let Some(matched) = slice.lowered().and_then(|lowered| lowered.ask(view, &self.policy.subjects)) else {
+    fn call(&self, slice: &Slice, view: &View<'_>, memory: Memory) -> Finding {
+        let Some(matched) = slice.lowered().and_then(|lowered| lowered.ask(view, &self.policy.subjects, memory)) else {
             return Finding { reason: Some(Reason::Internal), ..Finding::default() };
         };
         self.conclude(slice, view, &matched)

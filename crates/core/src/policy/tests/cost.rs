@@ -63,7 +63,9 @@ fn cost_of_decisions() {
         drop(black_box(crate::policy::projection::project(&view, &slice.reads, false)));
     });
     measure("  the walk alone", |_| drop(black_box(crate::policy::decide::walked(&slice, &view))));
-    measure("  Cedar alone", |_| drop(black_box(slice.lowered().unwrap().ask(&view, &small.policy.subjects))));
+    measure("  Cedar alone", |_| {
+        drop(black_box(slice.lowered().unwrap().ask(&view, &small.policy.subjects, Memory::Off)))
+    });
     let lister = small.lister(&one);
     measure("6 rules, one tool of a list", |_| {
         black_box(lister.could("echo"));

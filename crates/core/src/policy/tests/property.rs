@@ -181,11 +181,13 @@ proptest! {
             let slice = policy.slices.slice(&policy.rules, &snapshot.servers, server, tool);
 
             // Cedar on the slice and the walk of it say which rules are met.
-            let asked = slice.lowered().unwrap().ask(&view, &policy.subjects).unwrap();
             let expected = walked(&slice, &view);
-            prop_assert_eq!(&asked.denies, &expected.denies);
-            prop_assert_eq!(&asked.allows, &expected.allows);
-            prop_assert_eq!(&asked.shadow, &expected.shadow);
+            for memory in [Memory::Off, Memory::On] {
+                let asked = slice.lowered().unwrap().ask(&view, &policy.subjects, memory).unwrap();
+                prop_assert_eq!(&asked.denies, &expected.denies);
+                prop_assert_eq!(&asked.allows, &expected.allows);
+                prop_assert_eq!(&asked.shadow, &expected.shadow);
+            }
 
             // The slice has lost no rule that is met.
             for (index, rule) in policy.rules.iter().enumerate() {
