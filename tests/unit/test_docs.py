@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,10 @@ import pytest
 import typer
 from typer.core import TyperArgument, TyperGroup
 
+from ostiary._core import Journal
 from ostiary.cli import app
 from ostiary.cli.schema import document_schema
+from ostiary.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
@@ -142,6 +147,41 @@ def test_the_commands_page_lists_every_command_with_its_options() -> None:
         for command, options in re.findall(r"^\| `(ostiary [a-z ]+)` \|([^|]*)\|", page, re.MULTILINE)
     }
     assert told == program(typer.main.get_command(app), "ostiary")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of one language in a page, without the indentation of a list that they stand in."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(text) for _, text in found]
+
+
+CONFIGURATIONS = [
+    pytest.param(text, id=f"{page}-{number}")
+    for page in ("README.md", "docs/guides/in-front-of-your-server.md", "docs/reference/config.md")
+    for number, text in enumerate(blocks(page, "yaml"), start=1)
+]
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_every_configuration_in_the_pages_can_be_used(text: str, tmp_path: Path) -> None:
+    (tmp_path / "ostiary.yaml").write_text(text)
+    load(tmp_path / "ostiary.yaml", partial=True)
+
+
+def test_the_record_can_be_verified_with_the_lines_on_the_page(tmp_path: Path) -> None:
+    lines, folder = blocks("docs/reference/records.md", "python")[0], tmp_path / "audit"
+    journal = Journal(str(folder), "http://127.0.0.1:8811", None)
+    for number in range(3):
+        journal.append(json.dumps({"kind": "admin", "event": f"number {number}"}))
+    journal.close()
+
+    def verify() -> int:
+        return subprocess.run([sys.executable, "-c", lines, folder], capture_output=True, check=False).returncode
+
+    assert verify() == 0
+    segment = next(folder.glob("*.jsonl"))
+    segment.write_text(segment.read_text().replace("number 1", "number 9"))
+    assert verify() == 1
 
 
 PAGES = sorted(p.relative_to(ROOT) for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
