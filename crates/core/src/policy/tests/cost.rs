@@ -64,7 +64,7 @@ fn cost_of_decisions() {
     });
     measure("  the walk alone", |_| drop(black_box(crate::policy::decide::walked(&slice, &view))));
     measure("  Cedar alone", |_| {
-        drop(black_box(slice.lowered().unwrap().ask(&view, &small.policy.subjects, Memory::Off)))
+        drop(black_box(slice.lowered().unwrap().ask(&view, &small.policy.subjects, Memory::Off)));
     });
     let lister = small.lister(&one);
     measure("6 rules, one tool of a list", |_| {
