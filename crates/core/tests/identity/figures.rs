@@ -20,7 +20,7 @@ fn each<T>(what: &str, mut work: impl FnMut() -> T) {
     for _ in 0..TIMES {
         black_box(work());
     }
-    println!("{what}: {:?}", (spent() - begin) / TIMES);
+    println!("{what}: {:?}", spent().saturating_sub(begin) / TIMES);
 }
 
 #[test]
