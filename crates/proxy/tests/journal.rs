@@ -351,12 +351,12 @@ async fn figures() {
     for _ in 0..TIMES {
         std::hint::black_box(record());
     }
-    println!("lay out: {:?}", (spent() - begin) / TIMES);
+    println!("lay out: {:?}", spent().saturating_sub(begin) / TIMES);
     let begin = spent();
     for _ in 0..TIMES {
         journal.append_os(record()).unwrap();
     }
-    println!("lay out and append_os: {:?}", (spent() - begin) / TIMES);
+    println!("lay out and append_os: {:?}", spent().saturating_sub(begin) / TIMES);
     let syncs = journal.stats().syncs;
     let begin = Instant::now();
     let tasks: Vec<_> = (0..64)
