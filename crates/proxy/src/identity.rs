@@ -9,6 +9,8 @@ use ostiary_core::json::{Object, Value};
 use ostiary_core::principal::{self, Caller, Groups, Kind};
 use ostiary_core::token::{self, ServerAudience, TokenError, Verified};
 
+use quick_cache::Equivalent;
+
 use crate::state::{Endpoint, Live};
 
 /// Who calls, ready for decisions and records.
@@ -30,21 +32,30 @@ struct Resolved {
     act_json: Vec<u8>,
 }
 
+/// The key of a remembered identity, borrowed: it hashes and compares like (server, token text).
+#[derive(Hash)]
+struct Presented<'a>(&'a str, &'a str);
+
+impl Equivalent<(Arc<str>, String)> for Presented<'_> {
+    fn equivalent(&self, (server, token): &(Arc<str>, String)) -> bool {
+        *self.0 == **server && self.1 == token
+    }
+}
+
 impl Identity {
     /// Verifies `bearer` for `endpoint`, or finds it verified.
     ///
     /// # Errors
     /// [`Refusal`] with 401. There is no default identity, and no other way to get one.
     pub fn of(live: &Live, endpoint: &Endpoint, bearer: &str, now_s: i64) -> Result<Arc<Self>, Refusal> {
-        let key = (Arc::clone(&endpoint.name), bearer.to_owned());
-        if let Some(known) = live.identities.get(&key) {
+        if let Some(known) = live.identities.get(&Presented(&endpoint.name, bearer)) {
             known.check_time(now_s)?;
             return Ok(known);
         }
         let audience = ServerAudience { name: &endpoint.name, url: &endpoint.resource };
         let verified = token::verify(bearer, &live.snapshot.issuers, &audience, now_s)?;
         let identity = Arc::new(Self::new(verified, live));
-        live.identities.insert(key, Arc::clone(&identity));
+        live.identities.insert((Arc::clone(&endpoint.name), bearer.to_owned()), Arc::clone(&identity));
         Ok(identity)
     }
 
