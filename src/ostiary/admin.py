@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 import os
 import socket
-import stat
-import struct
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import uvicorn
@@ -24,13 +21,13 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ostiary import keys
+from ostiary.adminsocket import ListenError, peer_uid
 from ostiary.errors import OperationError, OstiaryError
 from ostiary.oauth.token import DEFAULT_TTL_S, TokenRequest
 from ostiary.registrar import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,11 +35,6 @@ if TYPE_CHECKING:
     from ostiary.runtime import Runtime
 
 MAX_BODY_BYTES: Final = 64 * 1024
-SUN_PATH_BYTES: Final = 100
-
-
-class ListenError(OperationError):
-    """An address of the operators' door cannot be had."""
 
 
 # Health and metrics --------------------------------------------------------------------------------------------------
@@ -156,7 +148,7 @@ def acts_app(runtime: Runtime) -> ASGIApp:
         return JSONResponse(token.as_json())
 
     async def list_keys(_: Request) -> Response:
-        return JSONResponse({"keys": describe_keys(await asyncio.to_thread(runtime.all_keys))})
+        return JSONResponse({"keys": keys.describe(await asyncio.to_thread(runtime.all_keys))})
 
     async def rotate(request: Request) -> Response:
         key = await asyncio.to_thread(runtime.rotate_keys, _operator(request))
@@ -185,20 +177,6 @@ def acts_app(runtime: Runtime) -> ASGIApp:
             Route("/status", _answering(status), methods=["GET"]),
         ]
     )
-
-
-def describe_keys(stored: list[Any]) -> list[dict[str, Any]]:
-    """Return what `keys list` shows of each key; nothing in it is secret."""
-    return [
-        {
-            "kid": key.kid,
-            "state": "signing" if key.retired_at is None else "retired",
-            "created_at": key.created_at,
-            "retired_at": key.retired_at,
-            "published_until": None if key.retired_at is None else key.retired_at + keys.OVERLAP_S,
-        }
-        for key in stored
-    ]
 
 
 def _answering(act: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -244,16 +222,6 @@ class _PeerProtocol(H11Protocol):
         self.app_state = {**self.app_state, "peer_uid": uid}
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """Return the user id at the other end of a Unix socket."""
-    if hasattr(socket, "SO_PEERCRED"):
-        size = struct.calcsize("3i")
-        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-        return int(uid)
-    # Elsewhere the folder's mode (0700) is the proof: nobody else but root gets as far as the socket.
-    return os.getuid()
-
-
 # Sockets and servers -------------------------------------------------------------------------------------------------
 
 
@@ -268,51 +236,6 @@ def bind_tcp(listen: str) -> socket.socket:
         raise ListenError(
             f"admin.listen {listen} cannot be had: {error.strerror}", hint="another process may hold the address"
         ) from error
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """Bind the admin socket, 0600 in a 0700 folder; the caller holds the store's lock, so an old file is a dead one."""
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        found = path.parent.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise ListenError(f"{path.parent} is not a folder of ours")
-        path.parent.chmod(0o700)
-        path.unlink(missing_ok=True)
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _short(path) as name:
-            bound.bind(name)
-        path.chmod(0o600)
-        bound.listen(16)
-    except OSError as error:
-        raise ListenError(f"the admin socket {path} cannot be made: {error}") from error
-    return bound
-
-
-def connect_unix(path: Path, timeout_s: float) -> socket.socket:
-    """Connect to the admin socket at `path`. Raises `OSError`."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(timeout_s)
-        with _short(path) as name:
-            connection.connect(name)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """Give a name of `path` that fits into a socket address, which holds about 100 bytes."""
-    if len(os.fsencode(path)) <= SUN_PATH_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 class Server(uvicorn.Server):
@@ -341,12 +264,3 @@ def make_server(app: ASGIApp, *, unix: bool) -> Server:
             limit_concurrency=64,
         )
     )
-
-
-def error_of(body: bytes) -> tuple[str, str]:
-    """Return message and hint of an answer that tells of an error."""
-    try:
-        told = json.loads(body)
-        return str(told["error"]), str(told["hint"])
-    except (ValueError, KeyError, TypeError):
-        return "the gateway gave no answer that can be read", ""

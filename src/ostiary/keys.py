@@ -17,6 +17,8 @@ from joserfc.jwk import OKPKey
 from ostiary.store import StoredKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ostiary.store import Store
 
 #: The longest life of a token, and a minute for clocks that differ.
@@ -54,6 +56,20 @@ def ensure_key(store: Store, *, now: int) -> StoredKey:
 def published(store: Store, *, now: int) -> list[dict[str, str]]:
     """Return the public keys that are good for verifying at `now`, the signing one first."""
     return [key.public for key in store.all_keys() if key.retired_at is None or now < key.retired_at + OVERLAP_S]
+
+
+def describe(stored: Iterable[StoredKey]) -> list[dict[str, Any]]:
+    """Return what `keys list` shows of each key; nothing in it is secret."""
+    return [
+        {
+            "kid": key.kid,
+            "state": "signing" if key.retired_at is None else "retired",
+            "created_at": key.created_at,
+            "retired_at": key.retired_at,
+            "published_until": None if key.retired_at is None else key.retired_at + OVERLAP_S,
+        }
+        for key in stored
+    ]
 
 
 def gateway_secrets(store: Store, *, now: int) -> str:

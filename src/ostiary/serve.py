@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
-from ostiary.admin import acts_app, bind_tcp, bind_unix, health_app, make_server
+from ostiary.admin import acts_app, bind_tcp, health_app, make_server
+from ostiary.adminsocket import bind_unix
 from ostiary.runtime import Runtime
 from ostiary.watch import Watcher, take_stamps
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TICK_S: Final = 30.0
-EVENTS_S: Final = 1.0
+EVENTS_S: Final = 0.25
 
 
 def configure_log(file: TextIO | None = None) -> None:

@@ -1,5 +1,6 @@
 """A change of the file is in force soon, whole, or not at all; the gateway stops and locks without losing a call."""
 
+import contextlib
 import itertools
 import json
 import signal
@@ -53,6 +54,27 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Scene]:
+    with a_scene(tmp_path_factory, issuer) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Scene]:
+    """One scene for tests that leave its file in order."""
+    with a_scene(tmp_path_factory, issuer) as made:
+        yield made
+
+
+@pytest.fixture
+def steady(lasting: Scene) -> Scene:
+    """The lasting scene, policy a in force."""
+    lasting.use("a")
+    wait_until(lambda: lasting.allows("a"), what="policy a")
+    return lasting
+
+
+@contextlib.contextmanager
+def a_scene(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("live")
     issuer.write(folder / "jwks.json")
     with Upstream() as upstream:
@@ -62,12 +84,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[
             yield Scene(gateway, upstream, issuer.token())
 
 
-def test_a_saved_file_is_in_force_within_300_ms(scene: Scene) -> None:
+def test_a_saved_file_is_in_force_within_300_ms(steady: Scene) -> None:
     took = []
     for policy in itertools.islice(itertools.cycle("ba"), 7):
-        scene.use(policy)
+        steady.use(policy)
         saved = time.monotonic()
-        wait_until(lambda policy=policy: scene.allows(policy), step_s=0.001, what=f"policy {policy}")
+        wait_until(lambda policy=policy: steady.allows(policy), step_s=0.001, what=f"policy {policy}")
         took.append(time.monotonic() - saved)
     # One of the seven may have been held up by another process of this machine.
     assert sorted(took)[-2] < 0.3, took
@@ -88,54 +110,55 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", list(WRONG))
-def test_a_wrong_file_changes_nothing_and_says_so(scene: Scene, case: str) -> None:
+def test_a_wrong_file_changes_nothing_and_says_so(steady: Scene, case: str) -> None:
     """Attack L01."""
-    assert scene.allows("a")
-    digest = scene.gateway.records()[-1]["snapshot"]
-    text = as_yaml({**scene.gateway.config, "policy": POLICIES["b"]})
+    since = len(steady.gateway.records())
+    assert steady.allows("a")
+    digest = steady.gateway.next_record(since, "outcome")[0]["snapshot"]
+    text = as_yaml({**steady.gateway.config, "policy": POLICIES["b"]})
     wrong = WRONG[case].replace("{text}", text).replace("{half}", text[: len(text) // 2])
-    before = len(scene.gateway.log())
-    scene.gateway.file.write_bytes(wrong.encode(errors="surrogateescape"))
-    wait_until(lambda: "ostiary.yaml" in scene.gateway.log()[before:], what="a word about the wrong file")
-    assert scene.allows("a")
-    assert not scene.allows("b")
-    assert {record["snapshot"] for record in scene.gateway.records() if record["snapshot"]} == {digest}
-    scene.use("b")
-    wait_until(lambda: scene.allows("b"), what="the mended file")
+    before = len(steady.gateway.log())
+    steady.gateway.file.write_bytes(wrong.encode(errors="surrogateescape"))
+    wait_until(lambda: "ostiary.yaml" in steady.gateway.log()[before:], what="a word about the wrong file")
+    assert steady.allows("a")
+    assert not steady.allows("b")
+    assert {record["snapshot"] for record in steady.gateway.records()[since:] if record["snapshot"]} == {digest}
+    steady.use("b")
+    wait_until(lambda: steady.allows("b"), what="the mended file")
 
 
-def test_a_missing_file_changes_nothing_and_says_so(scene: Scene) -> None:
-    before = len(scene.gateway.log())
-    text = scene.gateway.file.read_text()
-    scene.gateway.file.unlink()
-    wait_until(lambda: "ostiary.yaml" in scene.gateway.log()[before:], what="a word about the missing file")
-    assert scene.allows("a")
-    scene.gateway.save(text)
-    scene.use("b")
-    wait_until(lambda: scene.allows("b"), what="the file that came back")
+def test_a_missing_file_changes_nothing_and_says_so(steady: Scene) -> None:
+    before = len(steady.gateway.log())
+    text = steady.gateway.file.read_text()
+    steady.gateway.file.unlink()
+    wait_until(lambda: "ostiary.yaml" in steady.gateway.log()[before:], what="a word about the missing file")
+    assert steady.allows("a")
+    steady.gateway.save(text)
+    steady.use("b")
+    wait_until(lambda: steady.allows("b"), what="the file that came back")
 
 
-def test_a_file_replaced_by_renaming_is_read(scene: Scene) -> None:
+def test_a_file_replaced_by_renaming_is_read(steady: Scene) -> None:
     for policy in "bab":
-        draft = scene.gateway.folder / "draft"
-        draft.write_text(as_yaml({**scene.gateway.config, "policy": POLICIES[policy]}))
-        draft.replace(scene.gateway.file)
-        wait_until(lambda policy=policy: scene.allows(policy), what=f"policy {policy}")
+        draft = steady.gateway.folder / "draft"
+        draft.write_text(as_yaml({**steady.gateway.config, "policy": POLICIES[policy]}))
+        draft.replace(steady.gateway.file)
+        wait_until(lambda policy=policy: steady.allows(policy), what=f"policy {policy}")
 
 
-def test_a_file_that_is_still_being_written_is_left_alone(scene: Scene) -> None:
-    text = as_yaml({**scene.gateway.config, "policy": POLICIES["b"]}).encode()
-    before = len(scene.gateway.log())
+def test_a_file_that_is_still_being_written_is_left_alone(steady: Scene) -> None:
+    text = as_yaml({**steady.gateway.config, "policy": POLICIES["b"]}).encode()
+    before = len(steady.gateway.log())
     pace = threading.Event()
     size = len(text) // 20 + 1
-    with scene.gateway.file.open("wb") as file:
+    with steady.gateway.file.open("wb") as file:
         for at in range(0, len(text), size):
             file.write(text[at : at + size])
             file.flush()
-            assert scene.allows("a") or at + size >= len(text)
+            assert steady.allows("a") or at + size >= len(text)
             pace.wait(0.03)  # slower than one write, quicker than the 100 ms after which a file counts
-    wait_until(lambda: scene.allows("b"), what="the whole file")
-    assert "error" not in scene.gateway.log()[before:].lower()
+    wait_until(lambda: steady.allows("b"), what="the whole file")
+    assert "error" not in steady.gateway.log()[before:].lower()
 
 
 def test_a_wrong_file_at_the_start_is_exit_1(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> None:
@@ -206,20 +229,20 @@ def test_200_reloads_under_load_fail_no_request_and_mix_no_policies(scene: Scene
     assert forwarded == set(ALLOWED.values())
 
 
-def test_a_call_under_way_when_the_rules_change_keeps_its_decision(scene: Scene) -> None:
-    gate = scene.upstream.gate()
+def test_a_call_under_way_when_the_rules_change_keeps_its_decision(steady: Scene) -> None:
+    gate = steady.upstream.gate()
 
     async def script(seen: Seen, talk: Talk) -> None:
         await gate.wait()
         await polite(seen, talk)
 
-    raw = scene.gateway.layout(tool_call("echo", {"v": "a"}, era="stateless"), scene.token)
-    with scene.gateway.wire() as wire:
-        with scene.upstream.scripted(script):
+    raw = steady.gateway.layout(tool_call("echo", {"v": "a"}, era="stateless"), steady.token)
+    with steady.gateway.wire() as wire:
+        with steady.upstream.scripted(script):
             wire.send(raw)
             assert gate.reached.wait(10)
-        scene.use("b")
-        wait_until(lambda: scene.allows("b"), what="policy b")
+        steady.use("b")
+        wait_until(lambda: steady.allows("b"), what="policy b")
         gate.open()
         assert wire.read().json()["result"]
         assert wire.ask(raw).error["code"] == 4030, "the next call on the connection is decided anew"

@@ -70,7 +70,7 @@ def test_the_metadata_document_names_the_resource_and_its_issuers(house: House) 
 
 
 def test_a_token_without_the_scope_is_told_exactly_which_it_needs(house: House, era: str) -> None:
-    token = house.gateway.issue(scope="mcp:read")
+    token = house.reading_bot
     before = house.upstream.count
     assert house.gateway.call("echo", {"text": "x"}, token, era=era).status == 200
     assert house.upstream.count == before + 1
@@ -84,7 +84,7 @@ def test_a_token_without_the_scope_is_told_exactly_which_it_needs(house: House, 
 
 
 def test_a_refusal_that_more_scope_would_not_change_is_no_challenge(house: House, era: str) -> None:
-    token = house.gateway.issue(scope="mcp:read")
+    token = house.reading_bot
     reply = house.gateway.call("read_file", {"path": "/etc/passwd"}, token, era=era)
     assert (reply.status, reply.error["code"]) == (200, 4030)
     reply = house.gateway.call("delete_file", {"path": "/x"}, token, era=era)

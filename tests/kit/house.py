@@ -29,3 +29,8 @@ class House:
     def bot(self) -> str:
         """A token of release-bot with the scopes of its whole ceiling, from `ostiary tokens issue`."""
         return self.gateway.issue()
+
+    @cached_property
+    def reading_bot(self) -> str:
+        """A token of release-bot for `mcp:read` alone."""
+        return self.gateway.issue(scope="mcp:read")

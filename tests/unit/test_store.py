@@ -22,6 +22,7 @@ from ostiary.store import (
     StoreInUseError,
     StoreLock,
     StorePath,
+    store,
 )
 from ostiary.store.tables import metadata
 
@@ -249,3 +250,11 @@ def test_the_migrations_leave_exactly_the_tables_that_the_code_uses(path: StoreP
         with engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         engine.dispose()
+
+
+def test_the_newest_migration_is_the_one_that_starts_skip_to(path: StorePath) -> None:
+    folder = Path(store.__file__).parent / "migrations" / "versions"
+    assert max(file.name.partition("_")[0] for file in folder.glob("0*.py")) == store.NEWEST
+    with open_store(path), sqlite3.connect(path.database) as raw:
+        assert raw.execute("select version_num from alembic_version").fetchall() == [(store.NEWEST,)]
+    raw.close()

@@ -21,15 +21,16 @@ def register(app: typer.Typer) -> None:
 
 def list_keys(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List the signing keys: which one signs, and until when the old ones are published."""
-    from ostiary.admin import describe_keys
     from ostiary.cli.reach import ask, locate_store
-    from ostiary.store import Store
 
     path = locate_store(config)
     answer = ask(path, "GET", "/keys")
     if answer is None:
+        from ostiary.keys import describe
+        from ostiary.store import Store
+
         with Store.open_public(path) as store:
-            answer = {"keys": describe_keys(store.all_keys())}
+            answer = {"keys": describe(store.all_keys())}
     if as_json:
         print_json(answer)
         return
@@ -46,12 +47,14 @@ def rotate(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = Fa
     The one before can sign nothing more, and stays published until every token that it signed has expired.
     """
     from ostiary.cli.reach import ask, locate_store
-    from ostiary.config import load
-    from ostiary.registrar import Operator
-    from ostiary.runtime import open_for_acts
 
     answer = ask(locate_store(config), "POST", "/keys/rotate")
     if answer is None:
+        # Loaded only where no gateway does the work.
+        from ostiary.config import load
+        from ostiary.registrar import Operator
+        from ostiary.runtime import open_for_acts
+
         with open_for_acts(load(config)) as (registrar, _):
             answer = {"kid": registrar.rotate_keys(Operator.of_this_process()).kid}
     if as_json:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ostiary.admin import connect_unix, error_of
+from ostiary.adminsocket import connect_unix
 from ostiary.config import load
 from ostiary.errors import ConfigError, OperationError
 from ostiary.store import StorePath
@@ -55,7 +55,7 @@ def ask(path: StorePath, method: str, target: str, body: dict[str, Any] | None =
     finally:
         connection.close()
     if response.status != 200:
-        message, hint = error_of(content)
+        message, hint = _error(content)
         raise AdminError(message, hint=hint)
     answer: dict[str, Any] = json.loads(content)
     return answer
@@ -80,3 +80,11 @@ def locate_store(file: Path, store: str | None = None) -> StorePath:
     if len(found) > 1:
         raise AdminError(f"{file} cannot be used, and names more than one store", hint="say which with --store")
     return StorePath.from_url(found.pop() if found else DEFAULT_STORE, folder)
+
+
+def _error(body: bytes) -> tuple[str, str]:
+    try:
+        told = json.loads(body)
+        return str(told["error"]), str(told["hint"])
+    except (ValueError, KeyError, TypeError):
+        return "the gateway gave no answer that can be read", ""

@@ -59,9 +59,6 @@ def issue(
 
 def _issue(file: Path, request: TokenRequest) -> dict[str, Any]:
     from ostiary.cli.reach import ask, locate_store
-    from ostiary.config import load
-    from ostiary.registrar import Operator
-    from ostiary.runtime import open_for_acts
 
     body = {
         "type": request.type,
@@ -73,6 +70,11 @@ def _issue(file: Path, request: TokenRequest) -> dict[str, Any]:
     answer = ask(locate_store(file), "POST", "/tokens", body)
     if answer is not None:
         return answer
+    # Loaded only where no gateway does the work.
+    from ostiary.config import load
+    from ostiary.registrar import Operator
+    from ostiary.runtime import open_for_acts
+
     config = load(file)
     with open_for_acts(config) as (registrar, _):
         return registrar.issue_token(config, request, Operator.of_this_process()).as_json()

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.util.exc import CommandError
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -26,6 +23,8 @@ if TYPE_CHECKING:
 
     from ostiary.store.paths import StorePath
 
+#: The newest file in `migrations/versions`.
+NEWEST: Final = "0001"
 BUSY_TIMEOUT_S: Final = 5
 SEALING_CHECK: Final = "sealing_check"
 LOCKDOWN: Final = "lockdown"
@@ -242,6 +241,13 @@ def _engine(database: Path) -> sa.Engine:
 
 
 def _migrate(engine: sa.Engine) -> None:
+    if _revision(engine) == NEWEST:
+        return
+    # Loaded only where there is something to do: it takes longer than all else at a start.
+    from alembic import command
+    from alembic.config import Config as AlembicConfig
+    from alembic.util.exc import CommandError
+
     config = AlembicConfig()
     # Alembic reads its options with %-interpolation, which a path may not trip.
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
@@ -253,6 +259,15 @@ def _migrate(engine: sa.Engine) -> None:
         raise StoreError(
             f"the store was made by another version of Ostiary ({error})", hint="use that version, or a newer one"
         ) from error
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    """Return the migration that the tables are at, as Alembic keeps it; `None` in a new database."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
 
 
 def _stored_key(row: Any, seed: bytes | None) -> StoredKey:
