@@ -51,6 +51,10 @@ impl Denials {
         false
     }
 
+    fn keep(&self, word: &'static str, count: u64) {
+        *self.0.lock().over.entry(word).or_default() += count;
+    }
+
     fn take(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut self.0.lock().over)
     }
@@ -61,12 +65,18 @@ pub async fn report(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(WINDOW);
     loop {
         ticks.tick().await;
-        for (word, count) in shared.denials.take() {
-            let Some(reason) = Reason::from_word(word) else { continue };
-            if let Err(fault) = trail::aggregated(&shared, clock::now(), reason, count) {
-                shared.counters.journal_faults.add();
-                shared.events.push(Event::JournalFailed, &fault.to_string());
-            }
+        flush(&shared);
+    }
+}
+
+/// Records what went over the budget so far. What cannot be recorded is counted on, for the next time.
+pub fn flush(shared: &Shared) {
+    for (word, count) in shared.denials.take() {
+        let Some(reason) = Reason::from_word(word) else { continue };
+        if let Err(fault) = trail::aggregated(shared, clock::now(), reason, count) {
+            shared.denials.keep(word, count);
+            shared.counters.journal_faults.add();
+            shared.events.push(Event::JournalFailed, &fault.to_string());
         }
     }
 }

@@ -19,7 +19,7 @@ use ostiary_core::token::{self, Assertion};
 
 use crate::body::AnswerBody;
 use crate::clock::{self, Moment};
-use crate::exchange::Work;
+use crate::exchange::{self, Work};
 use crate::message::Message;
 use crate::reply;
 use crate::respond::{self, Answer, Asked};
@@ -41,26 +41,40 @@ pub struct Flight {
     pub permit: Permit,
     pub intent: Intent,
     pub work: Work,
-    pub sent: Moment,
+    started: Moment,
+    /// Whether the request was handed to a connection.
+    sent: bool,
     status: Option<u16>,
     bytes: u64,
+}
+
+/// What an upstream request is for, and so what its token says.
+#[derive(Debug)]
+enum Purpose {
+    /// The message that was permitted.
+    Message,
+    /// Telling the upstream, within that message's session, that its own request is not served. No call is made.
+    Refusal { id: String },
 }
 
 /// Sends the message on `lease` and answers the caller; the outcome is recorded when the answer is complete.
 ///
 /// Cancel safe: dropping closes the upstream connection and records the call as cancelled.
 pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work) -> Answer {
-    let mut flight = Flight { permit, intent, work, sent: clock::now(), status: None, bytes: 0 };
+    let mut flight = Flight { permit, intent, work, started: clock::now(), sent: false, status: None, bytes: 0 };
     let body = Bytes::from(flight.work.message.upstream_body(flight.intent.id()));
-    let request = match flight.request(body) {
+    let request = match flight.request(body, &Purpose::Message) {
         Ok(request) => request,
-        Err(refusal) => return flight.fail(refusal, Outcome::Upstream),
+        Err(refusal) => return flight.fail(refusal, Outcome::Error),
     };
     flight.work.shared.counters.allowed.add();
+    flight.sent = true;
     let upstream = std::sync::Arc::clone(&flight.work.endpoint.upstream);
     let timeout = Duration::from_secs(flight.work.server().timeout_s);
-    match upstream.send(lease, request, timeout).await {
+    let sent = upstream.send(lease, request, timeout, || flight.holds()).await;
+    match sent {
         Ok((response, lease)) => flight.arrived(response, lease).await,
+        Err(fault @ Fault::Changed) => flight.fail(refusal_of(&fault), Outcome::Superseded),
         Err(fault) => flight.fail(refusal_of(&fault), Outcome::Upstream),
     }
 }
@@ -73,6 +87,10 @@ pub fn refusal_of(fault: &Fault) -> Refusal {
         Fault::Address(_) | Fault::Connect(_) => {
             Refusal::new(Reason::Upstream, "The server cannot be reached; nothing was sent. Try again later.")
         }
+        Fault::Changed => Refusal::new(
+            Reason::Superseded,
+            "The configuration changed before this was sent, so nothing was; try again.",
+        ),
         Fault::Broken(_) => {
             Refusal::new(Reason::Upstream, "The server broke off before it answered; the call may have run.")
         }
@@ -97,7 +115,7 @@ fn unbuildable<E>(_: E) -> Refusal {
 
 impl Flight {
     /// Builds an upstream request from what was decided: nothing of the caller's raw head or body is in it.
-    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Refusal> {
+    fn request(&self, body: Bytes, purpose: &Purpose) -> Result<Request<Full<Bytes>>, Refusal> {
         let work = &self.work;
         if *self.permit.snapshot() != *work.live.snapshot.digest {
             // The recheck compared generations already; a permit of another snapshot opens nothing here either way.
@@ -132,7 +150,7 @@ impl Flight {
             fields.insert(SESSION, HeaderValue::from_str(session).map_err(unbuildable)?);
         }
         if work.server().takes_jwt() {
-            let bearer = format!("Bearer {}", self.assertion()?);
+            let bearer = format!("Bearer {}", self.assertion(purpose)?);
             let mut value = HeaderValue::from_str(&bearer).map_err(unbuildable)?;
             value.set_sensitive(true);
             fields.insert(AUTHORIZATION, value);
@@ -141,8 +159,12 @@ impl Flight {
     }
 
     /// The call's own JWT: who, for whom, which tool and which arguments, for this upstream and a minute.
-    fn assertion(&self) -> Result<String, Refusal> {
+    fn assertion(&self, purpose: &Purpose) -> Result<String, Refusal> {
         let work = &self.work;
+        let (jti, tool, args_sha256) = match purpose {
+            Purpose::Message => (self.intent.id(), work.message.tool(), self.intent.args_sha256()),
+            Purpose::Refusal { id } => (id.as_str(), None, None),
+        };
         let caller = work.identity.caller()?;
         let claims = Assertion {
             iss: &work.live.snapshot.gateway.url,
@@ -150,14 +172,33 @@ impl Flight {
             sub: &caller.subject.id,
             client_id: caller.client_id.as_deref(),
             act: &caller.act,
-            jti: self.intent.id(),
+            jti,
             server: &work.endpoint.name,
-            tool: work.message.tool(),
-            args_sha256: self.intent.args_sha256(),
+            tool,
+            args_sha256,
             task: None,
             purpose: None,
         };
         Ok(token::mint(&work.live.signer, &claims, clock::now().unix_s()))
+    }
+
+    /// Whether what was decided still holds: the same snapshot in force, and a token that lives.
+    fn holds(&self) -> bool {
+        self.work.shared.generation() == self.work.live.generation
+            && self.work.identity.check_time(clock::now().unix_s()).is_ok()
+    }
+
+    /// Why an open stream must end although its call was allowed: a lockdown, or the end of the token.
+    pub fn overtaken(&self) -> Option<Refusal> {
+        if let Err(refusal) = self.work.identity.check_time(clock::now().unix_s()) {
+            return Some(refusal.with_code(401, 4030));
+        }
+        let changed = self.work.shared.generation() != self.work.live.generation;
+        if changed && self.work.shared.live().snapshot.lockdown {
+            let message = "Everything is locked down, so the answer is withheld; the call may have run.";
+            return Some(Refusal::new(Reason::Lockdown, message));
+        }
+        None
     }
 
     /// Counts bytes of the upstream's body.
@@ -169,7 +210,7 @@ impl Flight {
         End {
             outcome,
             status: self.status,
-            upstream_ms: Some(self.sent.elapsed_ms()),
+            upstream_ms: Some(self.started.elapsed_ms()),
             bytes: self.status.map(|_| self.bytes),
         }
     }
@@ -181,6 +222,9 @@ impl Flight {
     pub fn close(&mut self, outcome: Outcome) -> Result<(), Refusal> {
         let end = self.end(outcome);
         self.intent.close(end).map_err(|_| {
+            if !self.sent {
+                return exchange::unrecorded(None);
+            }
             let mut data = ostiary_core::json::Object::new();
             data.insert("executed", true.into());
             Refusal::new(Reason::Journal, "The call was executed, but its outcome could not be recorded.")
@@ -348,15 +392,16 @@ impl Flight {
 
     /// Tells the upstream that a request of its own is not served, as a message of its session, and records that.
     pub fn refuse_ask(&self, id: &Id, method: &str) {
+        let own = clock::decision_id();
         // A failing journal shows at the outcome, which ends the stream.
-        let _ = self.intent.asked(method);
+        let _ = self.intent.asked(&own, method);
         let body = Bytes::from(mcp::stream::refuse_ask(id));
-        let Ok(request) = self.request(body) else { return };
+        let Ok(request) = self.request(body, &Purpose::Refusal { id: own }) else { return };
         let upstream = std::sync::Arc::clone(&self.work.endpoint.upstream);
         tokio::spawn(async move {
             // If this does not arrive, the upstream waits in vain and the caller's own limits end the call.
             let Ok(lease) = upstream.checkout().await else { return };
-            if let Ok((response, lease)) = upstream.send(lease, request, Duration::from_secs(5)).await
+            if let Ok((response, lease)) = upstream.send(lease, request, Duration::from_secs(5), || true).await
                 && Limited::new(response.into_body(), 64 * 1024).collect().await.is_ok()
             {
                 upstream.put(lease);
@@ -367,7 +412,7 @@ impl Flight {
 
 /// Ends a message whose upstream could not even be reached.
 pub fn unsent(permit: Permit, intent: Intent, work: Work, fault: &Fault) -> Answer {
-    let mut flight = Flight { permit, intent, work, sent: clock::now(), status: None, bytes: 0 };
+    let mut flight = Flight { permit, intent, work, started: clock::now(), sent: false, status: None, bytes: 0 };
     flight.fail(refusal_of(fault), Outcome::Upstream)
 }
 

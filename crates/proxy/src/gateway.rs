@@ -98,6 +98,7 @@ impl Gateway {
         let Some(runtime) = self.runtime.lock().take() else { return true };
         let clean = asked && runtime.block_on(drained).unwrap_or(false);
         runtime.shutdown_timeout(Duration::from_secs(1));
+        crate::denials::flush(&self.shared);
         clean
     }
 }

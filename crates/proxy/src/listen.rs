@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::pipeline;
 use crate::state::Shared;
+use crate::trail;
 
 /// Connections served at once; one more waits in the kernel's queue.
 const CONNECTIONS: usize = 8_192;
@@ -41,6 +42,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let reporting = Arc::clone(&shared);
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
@@ -54,8 +56,10 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // An error here is the client's broken connection; the request's own outcome is recorded elsewhere.
-            let _ = connection.await;
+            // Other errors are the client's broken connection; what became of its requests is recorded elsewhere.
+            if connection.await.is_err_and(|error| error.is_parse()) {
+                trail::unreadable(&reporting, peer);
+            }
             drop(slot);
         });
     };

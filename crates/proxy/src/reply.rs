@@ -30,7 +30,7 @@ pub fn write(work: &Work, mut response: Response) -> Result<Reply, UpstreamFault
                 let lister = work.live.snapshot.lister(&facts);
                 list::filter_tools(result, |tool| lister.could(tool), request.era)?;
             }
-            Method::Initialize | Method::Discover => list::filter_capabilities(result, request.era),
+            Method::Initialize | Method::Discover => list::filter_capabilities(result, request.era)?,
             Method::Initialized | Method::Ping | Method::ToolsCall => {}
         }
     }

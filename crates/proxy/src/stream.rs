@@ -29,6 +29,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// How long an upstream may take to end a stream that it has answered on.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How many requests of its own an upstream may send on one stream; each is refused and recorded.
+const ASKS: usize = 16;
+
 /// The stream that answers one request. Dropping it closes the upstream connection and records a cancelled call.
 pub struct EventStream {
     flight: Flight,
@@ -36,6 +39,8 @@ pub struct EventStream {
     decoder: Decoder,
     judge: Stream,
     out: Vec<u8>,
+    /// How many requests of its own the upstream has sent.
+    asks: usize,
     beat: Pin<Box<Sleep>>,
     silence: Pin<Box<Sleep>>,
 }
@@ -57,6 +62,7 @@ impl EventStream {
             decoder: Decoder::new(limit),
             judge,
             out: Vec::new(),
+            asks: 0,
             beat: Box::pin(sleep(BEAT)),
             silence: Box::pin(sleep(SILENCE)),
         }
@@ -80,9 +86,10 @@ impl EventStream {
                 Poll::Ready(Some(Err(_))) => self.fail(forward::nonsense("the stream broke off")),
                 Poll::Ready(None) => self.fail(forward::nonsense("the stream ended without an answer")),
                 Poll::Pending if self.silence.as_mut().poll(context).is_ready() => self.fail(forward::late()),
-                Poll::Pending if self.beat.as_mut().poll(context).is_ready() => {
-                    self.out.extend_from_slice(b": still here\n\n");
-                }
+                Poll::Pending if self.beat.as_mut().poll(context).is_ready() => match self.flight.overtaken() {
+                    Some(refusal) => self.end(refusal),
+                    None => self.out.extend_from_slice(b": still here\n\n"),
+                },
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -111,11 +118,18 @@ impl EventStream {
     }
 
     fn event(&mut self, data: &str) {
+        if let Some(refusal) = self.flight.overtaken() {
+            return self.end(refusal);
+        }
         match self.judge.judge(data) {
             Err(fault) => self.fail(forward::nonsense(&fault.to_string())),
             Ok(Message::Notice(notice)) => self.write(notice),
             Ok(Message::Dropped { .. }) => {}
             Ok(Message::Ask { id, method }) => {
+                self.asks += 1;
+                if self.asks > ASKS {
+                    return self.fail(forward::nonsense("it asks too much of its client"));
+                }
                 self.flight.refuse_ask(&id, &method);
             }
             Ok(Message::Answer(response)) => match reply::write(&self.flight.work, response) {
@@ -135,6 +149,12 @@ impl EventStream {
         // What is written here was written by us as JSON, which is UTF-8.
         let data = String::from_utf8(message).ok();
         sse::encode(&Event { event: Some("message".to_owned()), data, id: None, retry: None }, &mut self.out);
+    }
+
+    /// Ends the stream because the caller may not have more of it.
+    fn end(&mut self, refusal: Refusal) {
+        let refusal = self.flight.told(refusal, Outcome::Cancelled);
+        self.last(refusal);
     }
 
     /// Ends the stream with an error in place of the answer; the upstream connection is closed.

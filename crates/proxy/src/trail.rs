@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
-use ostiary_core::audit::{self, Json, Kind, Outcome, Record, Redacted, Rule};
+use ostiary_core::audit::{self, Json, Kind, Outcome, Record, Redacted, Redaction, Rule};
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
 use ostiary_core::head::Head;
-use ostiary_core::json::{self, Object};
+use ostiary_core::json::{self, Object, Value};
 use ostiary_core::mcp::Era;
 use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
-use ostiary_core::snapshot::{Durability, Refusals};
+use ostiary_core::snapshot::{Durability, Redact, Refusals};
 
 use crate::clock::{self, Moment};
 use crate::identity::Identity;
@@ -25,6 +25,10 @@ use crate::state::{Endpoint, Live, Shared};
 
 /// The longest request path, user agent or tool name that a refusal's record repeats, in bytes.
 const RECORDED_TEXT: usize = 1_024;
+
+/// The largest canonical arguments that a record repeats, in bytes; of larger ones it keeps the digest, so that nobody
+/// fills the disk with calls that are refused.
+const RECORDED_ARGUMENTS: usize = 64 * 1024;
 
 /// One request on its way through the stages.
 #[derive(Debug)]
@@ -142,7 +146,12 @@ impl Trail {
             let mut text = Vec::with_capacity(128);
             json::canonical_object(arguments, &mut text);
             let plain = audit::args_sha256(&text);
-            if let Some(Redacted { value, paths }) = self.live.redaction.arguments(arguments) {
+            let redacted_now = if text.len() > RECORDED_ARGUMENTS {
+                Redaction::new(&Redact::All).arguments(arguments)
+            } else {
+                self.live.redaction.arguments(arguments)
+            };
+            if let Some(Redacted { value, paths }) = redacted_now {
                 let mut rest = Vec::new();
                 json::canonical(&value, &mut rest);
                 redacted = Some((rest, paths));
@@ -174,6 +183,7 @@ impl Trail {
 
     /// Adds what the policy found.
     pub fn decided(&mut self, finding: Arc<Finding>, facts: Arc<[u8]>) {
+        let facts = if facts.len() > RECORDED_ARGUMENTS { without_arguments(&facts).into() } else { facts };
         self.found = Some(Found { finding, facts });
     }
 
@@ -181,8 +191,7 @@ impl Trail {
     pub fn renew(&mut self, live: Arc<Live>) {
         self.id = clock::decision_id();
         self.live = live;
-        self.endpoint = None;
-        self.identity = None;
+        // Who called stays known until the token is judged anew: a refusal in between is no anonymous one.
         self.found = None;
     }
 
@@ -320,6 +329,19 @@ fn era_word(message: &Message) -> &'static str {
     }
 }
 
+/// Facts whose arguments are too large to be recorded. Replay then says `unknown` where a rule read one.
+fn without_arguments(facts: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut facts = json::parse(facts, &json::Limits::DEFAULT).unwrap_or(Value::Null);
+    if let Some(arguments) = facts.as_object_mut().and_then(|facts| facts.get_mut("arguments")) {
+        let mut mark = Object::new();
+        mark.insert("redacted", true.into());
+        *arguments = Value::Object(mark);
+    }
+    json::canonical(&facts, &mut out);
+    out
+}
+
 fn recorded(rule: &RuleRef) -> Rule<'_> {
     Rule { name: &rule.name, file: &rule.file, line: rule.line, owner: rule.owner.as_deref() }
 }
@@ -375,10 +397,9 @@ impl Intent {
     ///
     /// # Errors
     /// [`JournalError`] when it cannot be written.
-    pub fn asked(&self, method: &str) -> Result<(), JournalError> {
-        let id = clock::decision_id();
+    pub fn asked(&self, id: &str, method: &str) -> Result<(), JournalError> {
         let gateway = self.shared.journal.gateway();
-        let mut record = Record::new(Kind::Deny, &id, clock::now().unix_ms, gateway, &self.live.snapshot.digest);
+        let mut record = Record::new(Kind::Deny, id, clock::now().unix_ms, gateway, &self.live.snapshot.digest);
         if let Some(identity) = &self.identity {
             identity.fill(&mut record);
         }
@@ -431,6 +452,26 @@ impl Drop for Intent {
             // Whoever could be told is gone; the failure is counted and reported as an event.
             let _ = self.close(End::unsent(Outcome::Cancelled));
         }
+    }
+}
+
+/// Records a request whose head could not even be read as HTTP.
+pub fn unreadable(shared: &Shared, peer: SocketAddr) {
+    shared.counters.rejected.add();
+    if !shared.denials.singly(Reason::Header) {
+        return;
+    }
+    let live = shared.live();
+    let id = clock::decision_id();
+    let ip = peer.ip().to_canonical().to_string();
+    let gateway = shared.journal.gateway();
+    let mut record = Record::new(Kind::Deny, &id, clock::now().unix_ms, gateway, &live.snapshot.digest);
+    record.decision = Some("deny");
+    record.reason = Some(Reason::Header.as_str());
+    record.request = audit::Request { ip: Some(&ip), ..audit::Request::default() };
+    if let Err(fault) = shared.journal.append_os(record.draft()) {
+        shared.counters.journal_faults.add();
+        shared.events.push(crate::events::Event::JournalFailed, &fault.to_string());
     }
 }
 

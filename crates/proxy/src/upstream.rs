@@ -35,6 +35,9 @@ pub enum Fault {
     Connect(io::Error),
     #[error("the upstream did not answer in time")]
     Timeout,
+    /// Nothing was sent: the connection had to be opened anew, and meanwhile what was decided stopped holding.
+    #[error("the decision no longer holds")]
+    Changed,
     #[error("the upstream broke off: {0}")]
     Broken(hyper::Error),
 }
@@ -163,23 +166,30 @@ impl Upstream {
 
     /// Sends `request` on `lease` and gives the head of the answer.
     ///
-    /// A kept connection that turns out to be closed before a byte was written is replaced once.
+    /// A kept connection that turns out to be closed before a byte was written is replaced once, and `holds` is asked
+    /// again whether the decision still stands, since that takes time.
     /// Cancel safe: dropping closes the connection.
     ///
     /// # Errors
-    /// [`Fault::Timeout`] when no head arrives within `timeout`, [`Fault::Broken`] when the connection fails.
+    /// [`Fault::Timeout`] when no head arrives within `timeout`, [`Fault::Changed`] when the decision no longer holds,
+    /// [`Fault::Broken`] when the connection fails.
     pub async fn send(
         &self,
         mut lease: Lease,
         request: Request<Full<Bytes>>,
         timeout: Duration,
+        holds: impl Fn() -> bool,
     ) -> Result<(Response<Incoming>, Lease), Fault> {
         let exchange = async move {
             match lease.sender.try_send_request(request).await {
                 Ok(response) => Ok((response, lease)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if lease.reused => {
-                        let mut fresh = Lease { sender: self.open().await?, reused: false };
+                        let opened = tokio::time::timeout(CONNECT, self.open()).await;
+                        let mut fresh = Lease { sender: opened.map_err(|_| Fault::Timeout)??, reused: false };
+                        if !holds() {
+                            return Err(Fault::Changed);
+                        }
                         let response = fresh.sender.send_request(unsent).await.map_err(Fault::Broken)?;
                         Ok((response, fresh))
                     }

@@ -62,10 +62,22 @@ fn mirrors_safely(schema: &Value, seen: &mut BTreeSet<String>) -> bool {
 
 /// Leaves, in an `initialize` or `server/discover` result, the capabilities and versions that are served here, so
 /// that no client is invited to call what would be refused.
-pub fn filter_capabilities(result: &mut Object, era: Era) {
-    if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
-        // Log messages come by request in the stateless era, on that request's own stream.
-        capabilities.retain(|name, _| name == "tools" || (era == Era::Stateless && name == "logging"));
+///
+/// # Errors
+/// [`UpstreamFault::ResultShape`] for capabilities that are no object, or a session of a version that is not served:
+/// its client could not send another message.
+pub fn filter_capabilities(result: &mut Object, era: Era) -> Result<(), UpstreamFault> {
+    match result.get_mut("capabilities") {
+        Some(Value::Object(capabilities)) => {
+            // Log messages come by request in the stateless era, on that request's own stream.
+            capabilities.retain(|name, _| name == "tools" || (era == Era::Stateless && name == "logging"));
+        }
+        Some(_) => return Err(UpstreamFault::ResultShape),
+        None => {}
+    }
+    let version = result.get("protocolVersion").map(|version| version.as_str().and_then(Era::of_version));
+    if era == Era::Session && version.is_some_and(|version| version != Some(Era::Session)) {
+        return Err(UpstreamFault::ResultShape);
     }
     if let Some(Value::Array(versions)) = result.get_mut("supportedVersions") {
         versions.retain(|version| VERSIONS.iter().any(|(known, _)| version.as_str() == Some(known)));
@@ -73,4 +85,5 @@ pub fn filter_capabilities(result: &mut Object, era: Era) {
     if era == Era::Stateless {
         result.insert("cacheScope", "private".into());
     }
+    Ok(())
 }

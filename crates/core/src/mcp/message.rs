@@ -126,10 +126,30 @@ impl<'a> Mirrored<'a> {
     pub fn occurs_in(&self, arguments: &Object) -> bool {
         arguments.iter().any(|(_, value)| match value {
             Value::Object(nested) => self.occurs_in(nested),
+            scalar => self.is(scalar),
+        })
+    }
+
+    /// Whether every scalar argument of this name, whatever its case, has this value. `None` if there is no such one.
+    pub fn is_what_is_named(&self, name: &str, arguments: &Object) -> Option<bool> {
+        arguments.iter().fold(None, |found, (key, value)| {
+            let here = match value {
+                Value::Object(nested) => self.is_what_is_named(name, nested),
+                scalar => key.eq_ignore_ascii_case(name).then(|| self.is(scalar)),
+            };
+            match (found, here) {
+                (Some(before), Some(now)) => Some(before && now),
+                (one, other) => one.or(other),
+            }
+        })
+    }
+
+    fn is(&self, scalar: &Value) -> bool {
+        match scalar {
             Value::String(own) => own == self.text,
             Value::Bool(flag) => self.text == if *flag { "true" } else { "false" },
             Value::Number(own) => self.number.as_ref().is_some_and(|number| number.cmp_exact(own).is_eq()),
-            Value::Null | Value::Array(_) => false,
-        })
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+        }
     }
 }

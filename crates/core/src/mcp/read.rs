@@ -160,8 +160,14 @@ fn agree_on_params(head: &Head, kind: Method, params: Option<&Object>) -> Result
     if head.mcp_params.len() > MIRRORED {
         return Err(mismatch("There are too many `Mcp-Param` headers."));
     }
-    let found = |text: &str| arguments.is_some_and(|arguments| Mirrored::new(text).occurs_in(arguments));
-    if head.mcp_params.iter().all(|(_, text)| found(text)) {
+    let found = |name: &str, text: &str| {
+        arguments.is_some_and(|arguments| {
+            let mirrored = Mirrored::new(text);
+            // A server may mirror an argument under another name; one of the header's own name is what it must mean.
+            mirrored.is_what_is_named(name, arguments).unwrap_or_else(|| mirrored.occurs_in(arguments))
+        })
+    };
+    if head.mcp_params.iter().all(|(name, text)| found(name, text)) {
         Ok(())
     } else {
         Err(mismatch("An `Mcp-Param` header holds a value that the arguments do not."))

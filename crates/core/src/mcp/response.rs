@@ -4,6 +4,11 @@ use super::read::is_ours;
 use super::{Era, Id, UpstreamFault};
 use crate::json::{self, Limits, Object, Value, write, write_object, write_str};
 
+/// The codes with which the gateway itself refuses.
+const OURS: [i64; 7] = [4030, 4031, 4290, 5000, 5020, 5030, 5040];
+/// JSON-RPC 2.0 section 5.1.
+const INTERNAL: i64 = -32603;
+
 /// The answer to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
@@ -89,6 +94,10 @@ fn read_error(error: Value) -> Result<ErrorObject, UpstreamFault> {
     let Value::Object(mut error) = error else { return Err(UpstreamFault::ErrorShape) };
     let code = error.get("code").and_then(Value::as_number).and_then(json::Number::as_i64);
     match (code, error.remove("message")) {
+        // Our own codes come from us alone: with one, a server could hold out a remedy in our name.
+        (Some(code), Some(Value::String(message))) if OURS.contains(&code) => {
+            Ok(ErrorObject { code: INTERNAL, message, data: None })
+        }
         (Some(code), Some(Value::String(message))) => Ok(ErrorObject { code, message, data: error.remove("data") }),
         _ => Err(UpstreamFault::ErrorShape),
     }

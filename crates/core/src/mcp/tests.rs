@@ -239,12 +239,12 @@ fn only_served_capabilities_are_announced() {
     let mut result = object(
         r#"{"capabilities":{"tools":{"listChanged":true},"prompts":{},"logging":{},"Tools":{}},"protocolVersion":"2025-11-25"}"#,
     );
-    filter_capabilities(&mut result, Era::Session);
+    filter_capabilities(&mut result, Era::Session).unwrap();
     assert_eq!(written(&result), r#"{"capabilities":{"tools":{"listChanged":true}},"protocolVersion":"2025-11-25"}"#);
     let mut result = object(
         r#"{"supportedVersions":["2026-07-28","2024-11-05","2025-11-25"],"capabilities":{"logging":{}},"cacheScope":"public"}"#,
     );
-    filter_capabilities(&mut result, Era::Stateless);
+    filter_capabilities(&mut result, Era::Stateless).unwrap();
     assert_eq!(
         written(&result),
         r#"{"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"logging":{}},"cacheScope":"private"}"#
