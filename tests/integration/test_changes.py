@@ -16,8 +16,8 @@ import pytest
 from tests.kit.gateway import Gateway, as_yaml, free_port, settings
 from tests.kit.issuer import Issuer
 from tests.kit.load import Load
-from tests.kit.upstream import Seen, Talk, Upstream, polite
-from tests.kit.wire import CutError, message, tool_call, wait_until
+from tests.kit.upstream import Seen, Talk, Upstream, polite, result_for
+from tests.kit.wire import CutError, message, read_events, tool_call, wait_until
 
 DEV = {"groups": {"has": "dev"}}
 #: Two policies, each of one mind. Whatever both halves of a mixture would let through, neither does.
@@ -300,3 +300,25 @@ def test_lockdown_refuses_everything_and_is_lifted(scene: Scene) -> None:
     assert scene.allows("b")
     events = [record.get("event") for record in scene.gateway.records() if record["kind"] == "control"]
     assert events == ["lockdown", "lockdown_lifted"]
+
+
+def test_lockdown_withholds_the_answer_of_an_open_stream(scene: Scene) -> None:
+    gate = scene.upstream.gate()
+    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}
+
+    async def script(seen: Seen, talk: Talk) -> None:
+        await talk.stream()
+        await talk.event(progress)
+        await gate.wait()
+        await talk.event(result_for(seen))
+        await talk.end()
+
+    body = tool_call("echo", {"v": "a"}, era="stateless", ident="mine")
+    with scene.upstream.scripted(script), scene.gateway.wire() as wire:
+        wire.send(scene.gateway.layout(body, scene.token))
+        pieces = wire.body(wire.read_head())
+        assert next(pieces)
+        scene.gateway.run("lockdown", "--config", str(scene.gateway.file))
+        gate.open()
+        told = [json.loads(event["data"]) for event in read_events(b"".join(pieces))]
+    assert [(message["id"], message["error"]["data"]["reason"]) for message in told] == [("mine", "lockdown")]
