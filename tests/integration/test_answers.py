@@ -1,5 +1,7 @@
 """What a refused caller sees: the table of section 6 of the design, row by row."""
 
+from collections.abc import Iterator
+
 import pytest
 from tests.kit.gateway import Gateway, free_port, settings
 from tests.kit.house import House
@@ -138,15 +140,39 @@ def test_too_many_or_too_large_header_fields_are_431(house: House) -> None:
     assert house.upstream.bytes == before
 
 
-def test_an_upstream_that_is_down_is_a_502(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, era: str) -> None:
-    folder = tmp_path_factory.mktemp("down")
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[tuple[Gateway, Upstream]]:
+    """A gateway with one server that is down and one that has a second to answer."""
+    folder = tmp_path_factory.mktemp("troubled")
     issuer.write(folder / "jwks.json")
-    config = settings({"notes": f"http://127.0.0.1:{free_port()}/mcp"}, issuer, listen=free_port(), admin=free_port())
-    with Gateway(folder, config) as gateway:
-        reply = gateway.call("echo", {"text": "x"}, issuer.token(), era=era)
-        assert (reply.status, reply.error["code"]) == (502, 5020)
-        assert gateway.record_of(reply.error["data"]["decision"], "intent")
-        assert gateway.record_of(reply.error["data"]["decision"], "outcome")["outcome"] != "ok"
+    with Upstream() as upstream:
+        urls = {"down": f"http://127.0.0.1:{free_port()}/mcp", "slow": upstream.url}
+        config = settings(urls, issuer, listen=free_port(), admin=free_port())
+        config["servers"]["slow"]["timeout"] = "1s"
+        with Gateway(folder, config) as gateway:
+            yield gateway, upstream
+
+
+def test_an_upstream_that_is_down_is_a_502(troubled: tuple[Gateway, Upstream], issuer: Issuer, era: str) -> None:
+    gateway, _ = troubled
+    reply = gateway.call("echo", {"text": "x"}, issuer.token(), era=era, server="down")
+    assert (reply.status, reply.error["code"]) == (502, 5020)
+    assert gateway.record_of(reply.error["data"]["decision"], "intent")
+    assert gateway.record_of(reply.error["data"]["decision"], "outcome")["outcome"] == "upstream"
+
+
+def test_a_slow_upstream_is_a_504(troubled: tuple[Gateway, Upstream], issuer: Issuer, era: str) -> None:
+    gateway, upstream = troubled
+    gate = upstream.gate()
+
+    async def script(seen: Seen, talk: Talk) -> None:
+        await gate.wait()
+
+    with upstream.scripted(script):
+        reply = gateway.call("echo", {"text": "x"}, issuer.token(), era=era, server="slow")
+    assert (reply.status, reply.error["code"]) == (504, 5040)
+    assert upstream.hang_ups.acquire(timeout=10)
+    assert gateway.record_of(reply.error["data"]["decision"], "outcome")["outcome"] == "upstream"
 
 
 NONSENSE = {
@@ -178,24 +204,6 @@ def test_an_upstream_that_speaks_nonsense_is_a_502(house: House, era: str, case:
     assert b"hello" not in reply.body
     assert b"oops" not in reply.body
     assert house.upstream.count == before + 1, "a call that may have run is never sent again"
-
-
-def test_a_slow_upstream_is_a_504(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, era: str) -> None:
-    folder = tmp_path_factory.mktemp("slow")
-    issuer.write(folder / "jwks.json")
-    with Upstream() as upstream:
-        gate = upstream.gate()
-
-        async def script(seen: Seen, talk: Talk) -> None:
-            await gate.wait()
-
-        upstream.script = script
-        config = settings({"notes": upstream.url}, issuer, listen=free_port(), admin=free_port())
-        config["servers"]["notes"]["timeout"] = "1s"
-        with Gateway(folder, config) as gateway:
-            reply = gateway.call("echo", {"text": "x"}, issuer.token(), era=era)
-            assert (reply.status, reply.error["code"]) == (504, 5040)
-            assert upstream.hang_ups.acquire(timeout=10)
 
 
 def test_an_error_of_the_upstream_reaches_the_caller_as_it_is(house: House, era: str) -> None:

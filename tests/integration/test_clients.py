@@ -109,18 +109,25 @@ def test_progress_reaches_the_program(era: str, sdk: tuple[Gateway, SdkServer], 
     assert (asyncio.run(visit()), steps) == ("3", [1, 2, 3])
 
 
-@pytest.mark.parametrize("visit", CLIENTS, indirect=True)
-def test_refusals_may_come_as_results_that_the_model_reads(
-    visit: Visit, era: str, tmp_path_factory: pytest.TempPathFactory, issuer: Issuer
-) -> None:
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[tuple[Gateway, SdkServer]]:
+    """A gateway that gives refusals as results."""
     folder = tmp_path_factory.mktemp("result")
     issuer.write(folder / "jwks.json")
     with SdkServer() as server:
         config = settings({"notes": server.url}, issuer, listen=free_port(), admin=free_port())
         config["gateway"]["refusals"] = "result"
         with Gateway(folder, config) as gateway:
-            told = visit(f"{gateway.url}/mcp/notes", issuer.token(), [("delete_file", {"path": "/x"})], era=era)
-            (answer,) = told.answers
-            assert answer["error"] is True
-            assert answer["text"]
-            assert server.calls() == []
+            yield gateway, server
+
+
+@pytest.mark.parametrize("visit", CLIENTS, indirect=True)
+def test_refusals_may_come_as_results_that_the_model_reads(
+    visit: Visit, era: str, telling: tuple[Gateway, SdkServer], issuer: Issuer
+) -> None:
+    gateway, server = telling
+    told = visit(f"{gateway.url}/mcp/notes", issuer.token(), [("delete_file", {"path": "/x"})], era=era)
+    (answer,) = told.answers
+    assert answer["error"] is True
+    assert answer["text"].startswith("The call of `delete_file` on `notes` was refused")
+    assert server.calls() == []

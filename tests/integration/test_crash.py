@@ -1,22 +1,26 @@
 """Nothing is forwarded unrecorded, however the gateway dies and whatever becomes of its disk."""
 
+import itertools
 import json
 import random
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kit.chain import first_break
-from tests.kit.gateway import Gateway, Segments, free_port, settings
+from tests.kit.gateway import Gateway, free_port, settings
 from tests.kit.issuer import Issuer
 from tests.kit.load import Load
 from tests.kit.upstream import Upstream
 from tests.kit.wire import Reply, tool_call, wait_until
 
 KILLS = 50
+#: Gateways that live and die beside one another: starting one takes a core.
+LIVES = 5
 
 
 def number_of(message: dict[str, Any]) -> int:
@@ -30,9 +34,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Path:
     return folder
 
 
-def test_50_kills_under_load_leave_no_call_without_its_intent(folder: Path, issuer: Issuer) -> None:
+def test_50_kills_under_load_leave_no_call_without_its_intent(
+    tmp_path_factory: pytest.TempPathFactory, issuer: Issuer
+) -> None:
     seed = random.randrange(1 << 32)
-    chance = random.Random(seed)
+
+    def life(number: int) -> int:
+        folder = tmp_path_factory.mktemp(f"kills-{number}", numbered=False)
+        issuer.write(folder / "jwks.json")
+        return live_and_die(folder, issuer, random.Random(seed + number), KILLS // LIVES)
+
+    with ThreadPoolExecutor(LIVES) as lives:
+        arrived = sum(lives.map(life, range(LIVES)))
+    assert arrived > KILLS, f"seed {seed}"
+
+
+def live_and_die(folder: Path, issuer: Issuer, chance: random.Random, kills: int) -> int:
+    """Kill a gateway under load again and again, then hold its record to what its upstream counted; return that."""
     token = issuer.token()
     with Upstream() as upstream:
         config = settings({"notes": upstream.url}, issuer, listen=free_port(), admin=free_port())
@@ -50,30 +68,25 @@ def test_50_kills_under_load_leave_no_call_without_its_intent(folder: Path, issu
             if reply.status == 200 and not reply.error:
                 answered.add(number)
 
-        numbers = Load(gateway.address, make).numbers
-        lives = 0
-        try:
-            for _ in range(KILLS):
-                gateway.start()
-                before = upstream.count
-                with Load(gateway.address, make, keep, callers=4, numbers=numbers):
-                    wait_until(lambda before=before: upstream.count > before + 2, step_s=0.001, what="calls under way")
-                    threading.Event().wait(chance.uniform(0, 0.06))
-                    gateway.kill()
-                    lives += 1
+        numbers = itertools.count()
+        pause = threading.Event()
+        for _ in range(kills):
             gateway.start()
-        finally:
-            gateway.kill() if lives < KILLS else gateway.end()
-
-        records = Segments(folder / "var" / "audit").read()
+            before = upstream.count
+            with Load(gateway.address, make, keep, callers=3, numbers=numbers):
+                wait_until(lambda before=before: upstream.count > before + 2, step_s=0.001, what="calls under way")
+                pause.wait(chance.uniform(0, 0.06))
+                gateway.kill()
+        with gateway:
+            told = gateway.run_json("audit", "verify", "--config", str(gateway.file))
+        records = gateway.records()
         intended = {record["args"]["n"] for record in records if record["kind"] == "intent"}
         arrived = {number_of(seen.message) for seen in upstream.calls()}
-        assert len(arrived) > KILLS
-        assert arrived <= intended, f"seed {seed}"
+        assert arrived <= intended
         assert answered <= arrived
-        assert first_break(records) is None, f"seed {seed}"
-        told = gateway.run_json("audit", "verify", "--config", str(gateway.file))
-        assert (told["ok"], told["first_bad"]) == (True, None), f"seed {seed}"
+        assert first_break(records) is None
+        assert (told["ok"], told["first_bad"]) == (True, None)
+        return len(arrived)
 
 
 def test_a_torn_last_line_is_cut_and_recorded(folder: Path, issuer: Issuer) -> None:

@@ -261,7 +261,7 @@ def test_a_call_around_the_gateway_is_refused_by_a_guarded_server(house: House, 
         assert server.process.poll() is None
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_issuers(tmp_path_factory: pytest.TempPathFactory, house: House) -> Iterator[tuple[Gateway, Issuer, Issuer]]:
     folder = tmp_path_factory.mktemp("two")
     corp = house.issuer
@@ -329,7 +329,7 @@ def test_our_own_keys_rotate_with_overlap(two_issuers: tuple[Gateway, Issuer, Is
     assert gateway.call("echo", {"text": "x"}, new).status == 200
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def with_agents(tmp_path_factory: pytest.TempPathFactory, house: House) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("agents")
     house.issuer.write(folder / "jwks.json")

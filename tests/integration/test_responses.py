@@ -134,7 +134,7 @@ def test_a_result_of_a_kind_that_is_not_served_is_not_delivered(house: House, ki
     assert b"secret" not in reply.body
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[tuple[Gateway, Upstream, str]]:
     folder = tmp_path_factory.mktemp("narrow")
     issuer.write(folder / "jwks.json")

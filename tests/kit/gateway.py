@@ -196,6 +196,11 @@ class Gateway:
         except (OSError, CutError):
             return False
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        assert self.process is not None, "the gateway does not run"
+        self.process.send_signal(number)
+
     def end(self, *, deadline_s: float = 20.0) -> int:
         """Ask the process to end (SIGTERM), wait, and return its exit code."""
         if self.process is None:
