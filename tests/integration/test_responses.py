@@ -203,14 +203,24 @@ def test_a_chunked_request_is_framed_anew_and_its_trailers_are_dropped(house: Ho
     before = house.upstream.count
     with house.gateway.wire() as wire:
         reply = wire.ask(head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + trailers)
-        if reply.status != 200:
-            assert (reply.status, house.upstream.count) == (400, before)
-            return
+        assert reply.status == 200
         assert wire.ask(raw).status == 200
     seen = house.upstream.calls(before)[0]
     assert seen.header("content-length") == str(len(seen.body))
     assert seen.header("transfer-encoding") is None
     assert b"evil" not in seen.head + seen.body
+
+
+@pytest.mark.xfail(reason="hyper drops Content-Length beside chunks before anyone can see it", strict=False)
+def test_a_length_beside_chunks_is_refused(house: House, era: str) -> None:
+    """Measured disagreement (CL + TE): uvicorn takes it, Node refuses. Upstream it is framed anew in any case."""
+    raw = house.gateway.layout(tool_call("echo", {"text": "x"}, era=era), house.alice, era=era)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    before = house.upstream.count
+    with house.gateway.wire() as wire:
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        reply = wire.ask(head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert (reply.status, house.upstream.count) == (400, before)
 
 
 def test_expect_100_continue_is_answered_and_decided_like_any_other(house: House, era: str) -> None:
