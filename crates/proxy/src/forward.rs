@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use ostiary_core::audit::Outcome;
 use ostiary_core::deny::{Reason, Refusal};
-use ostiary_core::mcp::{self, Id};
+use ostiary_core::mcp::{self, Era, Id};
 use ostiary_core::policy::Permit;
 use ostiary_core::token::{self, Assertion};
 
@@ -275,6 +275,14 @@ impl Flight {
             (Message::Request(_), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, Form::Json) => {
                 self.failure(parts.status, body, lease).await
             }
+            (
+                Message::Request(_),
+                StatusCode::BAD_REQUEST
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::NOT_ACCEPTABLE,
+                _,
+            ) if self.work.message.era() == Era::Stateless => self.only_sessions(),
             (Message::Notification(_), StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT, _) => {
                 self.done(StatusCode::ACCEPTED, body, lease).await
             }
@@ -294,8 +302,9 @@ impl Flight {
         }
     }
 
-    /// Reads a body to its end, within the server's limits, and gives the connection back.
-    async fn read(&mut self, body: Incoming, lease: Lease) -> Result<Bytes, Refusal> {
+    /// Reads a body to its end, within the server's limits. The connection may be used again once the body is
+    /// understood: a server that speaks nonsense is likely to hang up.
+    async fn read(&mut self, body: Incoming) -> Result<Bytes, Refusal> {
         let limit = usize::try_from(self.work.server().max_response_bytes).unwrap_or(usize::MAX);
         let timeout = Duration::from_secs(self.work.server().timeout_s);
         match tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await {
@@ -305,7 +314,6 @@ impl Flight {
             }
             Ok(Err(_)) => Err(nonsense("it broke off")),
             Ok(Ok(collected)) => {
-                self.work.endpoint.upstream.put(lease);
                 let bytes = collected.to_bytes();
                 self.count(bytes.len());
                 Ok(bytes)
@@ -313,8 +321,14 @@ impl Flight {
         }
     }
 
+    /// Gives the connection back.
+    fn reuse(&mut self, lease: Lease) -> &mut Self {
+        self.work.endpoint.upstream.put(lease);
+        self
+    }
+
     async fn whole(mut self, fields: &HeaderMap, body: Incoming, lease: Lease) -> Answer {
-        let bytes = match self.read(body, lease).await {
+        let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
             Err(refusal) => return self.fail(refusal, Outcome::Upstream),
         };
@@ -325,7 +339,7 @@ impl Flight {
         let read = mcp::response::read_response(&bytes, self.intent.id(), self.work.message.era());
         match read.and_then(|response| reply::write(&self.work, response)) {
             Err(fault) => self.fail(nonsense(&fault.to_string()), Outcome::Upstream),
-            Ok(reply) => match self.close(reply.outcome) {
+            Ok(reply) => match self.reuse(lease).close(reply.outcome) {
                 Ok(()) => with_session(respond::json(StatusCode::OK, reply.body), session),
                 Err(refusal) => respond::refusal(&refusal.with_id(self.work.message.id().cloned()), &self.asked()),
             },
@@ -334,7 +348,7 @@ impl Flight {
 
     /// An error that the upstream answered with status 400 or 404 keeps that status: clients tell eras apart by it.
     async fn failure(mut self, status: StatusCode, body: Incoming, lease: Lease) -> Answer {
-        let bytes = match self.read(body, lease).await {
+        let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
             Err(refusal) => return self.fail(refusal, Outcome::Upstream),
         };
@@ -343,20 +357,31 @@ impl Flight {
         }
         let read = mcp::response::read_failure(&bytes, self.intent.id(), self.work.message.era());
         match read.and_then(|response| reply::write(&self.work, response)) {
+            Err(_) if self.work.message.era() == Era::Stateless => self.only_sessions(),
             Err(fault) => self.fail(nonsense(&fault.to_string()), Outcome::Upstream),
-            Ok(reply) => match self.close(Outcome::Error) {
+            Ok(reply) => match self.reuse(lease).close(Outcome::Error) {
                 Ok(()) => respond::json(status, reply.body),
                 Err(refusal) => respond::refusal(&refusal.with_id(self.work.message.id().cloned()), &self.asked()),
             },
         }
     }
 
+    /// A server of the session era answers a stateless request with a bare or nameless 4xx. Clients that probe go on
+    /// to `initialize` when they are told which versions there are (2026-07-28, Versioning).
+    fn only_sessions(mut self) -> Answer {
+        let requested = match &self.work.message {
+            Message::Request(request) => request.version.clone(),
+            Message::Notification(_) | Message::SessionEnd => String::new(),
+        };
+        self.fail(mcp::era::only_sessions(&requested), Outcome::Error)
+    }
+
     async fn done(mut self, status: StatusCode, body: Incoming, lease: Lease) -> Answer {
         // Whatever such an answer holds, nobody asked for it.
-        if let Err(refusal) = self.read(body, lease).await {
+        if let Err(refusal) = self.read(body).await {
             return self.fail(refusal, Outcome::Upstream);
         }
-        match self.close(Outcome::Ok) {
+        match self.reuse(lease).close(Outcome::Ok) {
             Ok(()) => respond::empty(status),
             Err(refusal) => respond::refusal(&Refusal { code: None, ..refusal }, &self.asked()),
         }

@@ -49,7 +49,17 @@ impl Era {
 
 /// The refusal of a revision that is not served, which names those that are.
 pub(super) fn unsupported(requested: &str) -> Refusal {
-    let supported = VERSIONS.iter().map(|(version, _)| Value::from(*version)).collect();
+    refuse_version(requested, |_| true)
+}
+
+/// The refusal of a stateless request by a server that knows sessions only: the client can begin one.
+#[must_use]
+pub fn only_sessions(requested: &str) -> Refusal {
+    refuse_version(requested, |era| era == Era::Session)
+}
+
+fn refuse_version(requested: &str, served: impl Fn(Era) -> bool) -> Refusal {
+    let supported = VERSIONS.iter().filter(|(_, era)| served(*era)).map(|(version, _)| Value::from(*version)).collect();
     let mut data = Object::new();
     data.insert("supported", Value::Array(supported));
     data.insert("requested", requested.into());
