@@ -124,7 +124,8 @@ def test_a_wrong_file_changes_nothing_and_says_so(steady: Scene, case: str) -> N
     wait_until(lambda: "ostiary.yaml" in steady.gateway.log()[before:], what="a word about the wrong file")
     assert steady.allows("a")
     assert not steady.allows("b")
-    assert {record["snapshot"] for record in steady.gateway.records()[since:] if record["snapshot"]} == {digest}
+    # A checkpoint may fall between them: it speaks of the chain and has no snapshot.
+    assert {record["snapshot"] for record in steady.gateway.records()[since:] if record.get("snapshot")} == {digest}
     steady.use("b")
     wait_until(lambda: steady.allows("b"), what="the mended file")
 
