@@ -17,6 +17,7 @@ pub enum Reason {
     AgentUnknown,
     AgentSuspended,
     OwnerInactive,
+    Limit,
     Lockdown,
     Journal,
     Upstream,
@@ -28,11 +29,13 @@ pub enum Reason {
     Method,
     Header,
     MediaType,
+    NotAcceptable,
     TooLarge,
     Timeout,
     Malformed,
     Version,
     Session,
+    NotOpen,
     TokenMissing,
     TokenInvalid,
     TokenExpired,
@@ -59,7 +62,7 @@ const fn rpc(status: u16, code: i64) -> Answer {
 
 impl Reason {
     /// Every reason, in the order of the documentation page.
-    pub const ALL: [(Self, &'static str, Answer); 30] = [
+    pub const ALL: [(Self, &'static str, Answer); 33] = [
         (Self::NoRule, "no_rule", rpc(200, 4030)),
         (Self::DeniedByRule, "denied_by_rule", rpc(200, 4030)),
         (Self::Ceiling, "ceiling", rpc(200, 4030)),
@@ -69,6 +72,7 @@ impl Reason {
         (Self::AgentUnknown, "agent_unknown", rpc(200, 4030)),
         (Self::AgentSuspended, "agent_suspended", rpc(200, 4030)),
         (Self::OwnerInactive, "owner_inactive", rpc(200, 4030)),
+        (Self::Limit, "limit", rpc(200, 4290)),
         (Self::Lockdown, "lockdown", rpc(200, 4030)),
         (Self::Journal, "journal", rpc(503, 5030)),
         (Self::Upstream, "upstream", rpc(502, 5020)),
@@ -80,11 +84,13 @@ impl Reason {
         (Self::Method, "method", plain(405)),
         (Self::Header, "header", plain(400)),
         (Self::MediaType, "media_type", plain(415)),
+        (Self::NotAcceptable, "not_acceptable", plain(406)),
         (Self::TooLarge, "too_large", plain(413)),
         (Self::Timeout, "timeout", plain(408)),
         (Self::Malformed, "malformed", rpc(400, -32600)),
         (Self::Version, "version", rpc(400, -32022)),
         (Self::Session, "session", rpc(404, -32001)),
+        (Self::NotOpen, "not_open", rpc(400, -32600)),
         (Self::TokenMissing, "token_missing", plain(401)),
         (Self::TokenInvalid, "token_invalid", plain(401)),
         (Self::TokenExpired, "token_expired", plain(401)),

@@ -15,7 +15,7 @@ pub const KEY_BYTES: usize = 32;
 pub const NONCE_BYTES: usize = 24;
 
 /// No sealed text that we hand out is longer; what is longer is refused before any work.
-const MAX_SEALED_BYTES: usize = 8 * 1024;
+const MAX_SEALED_BYTES: usize = 96 * 1024;
 
 struct Size(usize);
 

@@ -68,8 +68,8 @@ pub fn route(parts: &Parts, live: &Live) -> Result<Route, Refusal> {
         return Err(Refusal::new(Reason::UnknownServer, "There is no such server."));
     };
     match parts.method {
-        Method::POST | Method::DELETE => Ok(Route::Mcp(Arc::clone(&endpoint.name))),
-        _ => Err(Refusal::new(Reason::Method, "This endpoint takes POST and DELETE.")),
+        Method::POST | Method::GET | Method::DELETE => Ok(Route::Mcp(Arc::clone(&endpoint.name))),
+        _ => Err(Refusal::new(Reason::Method, "This endpoint takes POST, GET and DELETE.")),
     }
 }
 

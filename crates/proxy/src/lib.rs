@@ -3,22 +3,28 @@
 //! `pipeline` shows the stages of a request in order; everything else is one of them, or what they stand on.
 
 mod arrival;
+mod ask;
 mod body;
+mod client_answer;
 mod clock;
 mod denials;
+mod dialogue;
 mod events;
 mod exchange;
+mod flight;
 mod forward;
 pub mod gateway;
+mod handle;
 mod identity;
 pub mod journal;
 mod listen;
 mod message;
+mod opening;
 mod pipeline;
+mod quota;
 mod reply;
 mod respond;
 pub mod secrets;
-mod session;
 mod state;
 mod stream;
 mod trail;

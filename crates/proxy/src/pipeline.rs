@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
+use ostiary_core::head::Head;
 use ostiary_core::json::Limits;
 use ostiary_core::mcp::{Era, message};
 
@@ -21,7 +22,7 @@ use crate::arrival::{self, Route};
 use crate::clock;
 use crate::events::Event;
 use crate::exchange::{self, Work};
-use crate::message::Message;
+use crate::message::{Message, Resumed};
 use crate::respond::{self, Answer};
 use crate::state::Shared;
 use crate::trail::Trail;
@@ -57,19 +58,27 @@ async fn stages(shared: &Arc<Shared>, trail: &mut Trail, request: Request<Incomi
         Route::Mcp(server) => server,
     };
     let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;
-    let message = if parts.method == Method::DELETE {
-        // Sessions are of the session era alone (2026-07-28, Streamable HTTP: 405).
-        if Era::of_head(&head)?.0 == Era::Stateless {
-            return Err(Refusal::new(Reason::Method, "There are no sessions to end in this protocol version."));
-        }
-        Message::SessionEnd
-    } else {
+    let message = if parts.method == Method::POST {
         let bytes = arrival::body(body).await?;
         let read = message::read(&bytes, &head, &Limits::DEFAULT);
         read.inspect_err(|_| trail.unread(&bytes))?.into()
+    } else {
+        session_message(&parts.method, &head)?
     };
-    let work = Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None };
+    let work = Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None, opened: false };
     exchange::run(trail, work).await
+}
+
+/// What is done with a session without a body. There are none in the stateless era (2026-07-28, Streamable HTTP: 405).
+fn session_message(method: &Method, head: &Head) -> Result<Message, Refusal> {
+    if Era::of_head(head)?.0 == Era::Stateless {
+        return Err(Refusal::new(Reason::Method, "There are no sessions in this protocol version: use POST."));
+    }
+    match *method {
+        Method::DELETE => Ok(Message::SessionEnd),
+        _ if head.accept_sse => Ok(Message::SessionStream(Resumed::default())),
+        _ => Err(Refusal::new(Reason::NotAcceptable, "A stream is `text/event-stream`, which `Accept` does not name.")),
+    }
 }
 
 /// Records a refusal and answers it. Without a record the answer says that no record could be written.

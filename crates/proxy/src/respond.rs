@@ -76,6 +76,9 @@ pub fn refusal(refusal: &Refusal, asked: &Asked<'_>) -> Answer {
         Reason::Journal => {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
+        Reason::Limit => {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
+        }
         // What follows such a head or body on the connection cannot be trusted to be a request.
         Reason::Header | Reason::TooLarge | Reason::Timeout => {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

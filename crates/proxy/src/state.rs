@@ -15,9 +15,11 @@ use quick_cache::sync::Cache;
 use tokio_rustls::TlsConnector;
 
 use crate::denials::Denials;
+use crate::dialogue::Dialogues;
 use crate::events::{Counters, Events};
 use crate::identity::Identity;
 use crate::journal::Journal;
+use crate::quota::Streams;
 use crate::secrets::Secrets;
 use crate::upstream::{self, Fault, Upstream};
 use crate::wellknown::{self, Documents};
@@ -44,6 +46,8 @@ pub struct Shared {
     pub counters: Counters,
     pub events: Events,
     pub denials: Denials,
+    pub dialogues: Dialogues,
+    pub streams: Streams,
     tls: TlsConnector,
 }
 
@@ -104,6 +108,8 @@ impl Shared {
             counters: Counters::default(),
             events: Events::default(),
             denials: Denials::default(),
+            dialogues: Dialogues::default(),
+            streams: Streams::default(),
             tls,
         })
     }

@@ -3,18 +3,22 @@
 //! Every stage adds what it found. A refusal, at whatever stage, is recorded with all that was known by then; an
 //! allowed message gets an intent before it is forwarded and an outcome when it is over, under one id.
 
+mod intent;
+mod said;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
-use ostiary_core::audit::{self, Json, Kind, Outcome, Record, Redacted, Redaction, Rule};
+use ostiary_core::audit::{self, Draft, Json, Kind, Record, Rule};
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
 use ostiary_core::head::Head;
-use ostiary_core::json::{self, Object, Value};
+use ostiary_core::json::{self, Object};
+use ostiary_core::mcp::round::Ask;
 use ostiary_core::mcp::Era;
 use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
-use ostiary_core::snapshot::{Durability, Redact, Refusals};
+use ostiary_core::snapshot::{Durability, Refusals};
 
 use crate::clock::{self, Moment};
 use crate::identity::Identity;
@@ -22,13 +26,9 @@ use crate::journal::JournalError;
 use crate::message::Message;
 use crate::respond::Asked;
 use crate::state::{Endpoint, Live, Shared};
+use said::{About, Arguments, Origin, RECORDED_ARGUMENTS, clipped, without_arguments};
 
-/// The longest request path, user agent or tool name that a refusal's record repeats, in bytes.
-const RECORDED_TEXT: usize = 1_024;
-
-/// The largest canonical arguments that a record repeats, in bytes; of larger ones it keeps the digest, so that nobody
-/// fills the disk with calls that are refused.
-const RECORDED_ARGUMENTS: usize = 64 * 1024;
+pub use intent::{End, Intent};
 
 /// One request on its way through the stages.
 #[derive(Debug)]
@@ -36,11 +36,7 @@ pub struct Trail {
     id: String,
     arrived: Moment,
     live: Arc<Live>,
-    ip: String,
-    method: String,
-    path: String,
-    user_agent: Option<String>,
-    traceparent: Option<String>,
+    origin: Arc<Origin>,
     endpoint: Option<Endpoint>,
     identity: Option<Arc<Identity>>,
     said: Option<Said>,
@@ -48,19 +44,15 @@ pub struct Trail {
     refused_method: Option<String>,
 }
 
-/// What the caller asked for.
+/// What is asked for.
 #[derive(Debug)]
 struct Said {
     mcp_method: String,
-    tool: Option<String>,
+    about: About,
     class: Class,
     era: &'static str,
     session: bool,
-    /// RFC 8785 text of the arguments.
-    canonical: Option<Vec<u8>>,
-    redacted: Option<(Vec<u8>, Vec<String>)>,
-    digest: Option<String>,
-    recorded_digest: Option<String>,
+    arguments: Arguments,
     call: bool,
     stateless: bool,
 }
@@ -72,14 +64,6 @@ struct Found {
     facts: Arc<[u8]>,
 }
 
-fn clipped(text: &str) -> String {
-    let mut end = text.len().min(RECORDED_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().to_owned()
-}
-
 impl Trail {
     /// The trail of a request that has just arrived.
     pub fn new<B>(arrived: Moment, live: Arc<Live>, peer: SocketAddr, request: &Request<B>) -> Self {
@@ -87,11 +71,12 @@ impl Trail {
             id: clock::decision_id(),
             arrived,
             live,
-            ip: peer.ip().to_canonical().to_string(),
-            method: clipped(request.method().as_str()),
-            path: clipped(request.uri().path()),
-            user_agent: None,
-            traceparent: None,
+            origin: Arc::new(Origin {
+                ip: peer.ip().to_canonical().to_string(),
+                method: clipped(request.method().as_str()),
+                path: clipped(request.uri().path()),
+                ..Origin::default()
+            }),
             endpoint: None,
             identity: None,
             said: None,
@@ -107,20 +92,14 @@ impl Trail {
 
     /// What came with the HTTP request, as facts.
     pub fn request_facts(&self, head: &Head) -> facts::Request {
-        facts::Request {
-            ip: Some(self.ip.clone()),
-            method: Some(self.method.clone()),
-            path: Some(self.path.clone()),
-            headers: None,
-            origin: head.origin.clone(),
-            user_agent: self.user_agent.clone(),
-        }
+        self.origin.facts(head)
     }
 
     /// Adds what the head says.
     pub fn head(&mut self, head: &Head) {
-        self.user_agent = head.user_agent.as_deref().map(clipped);
-        self.traceparent.clone_from(&head.traceparent);
+        let origin = Arc::make_mut(&mut self.origin);
+        origin.user_agent = head.user_agent.as_deref().map(clipped);
+        origin.traceparent.clone_from(&head.traceparent);
     }
 
     /// Adds where it goes.
@@ -135,44 +114,48 @@ impl Trail {
 
     /// Adds what is asked for.
     pub fn message(&mut self, message: &Message, session: bool, class: Class) {
-        let snapshot = &self.live.snapshot;
-        let mut canonical = None;
-        let mut redacted = None;
-        let mut digest = None;
-        let mut recorded_digest = None;
-        if message.is_call() {
+        let arguments = if message.has_arguments() {
             let empty = Object::new();
-            let arguments = message.arguments().unwrap_or(&empty);
-            let mut text = Vec::with_capacity(128);
-            json::canonical_object(arguments, &mut text);
-            let plain = audit::args_sha256(&text);
-            let redacted_now = if text.len() > RECORDED_ARGUMENTS {
-                Redaction::new(&Redact::All).arguments(arguments)
-            } else {
-                self.live.redaction.arguments(arguments)
-            };
-            if let Some(Redacted { value, paths }) = redacted_now {
-                let mut rest = Vec::new();
-                json::canonical(&value, &mut rest);
-                redacted = Some((rest, paths));
-                recorded_digest = Some(audit::args_sha256_keyed(&self.live.digest_key, &text));
-            }
-            digest = Some(plain);
-            canonical = Some(text);
-        }
+            Arguments::of(message.arguments().unwrap_or(&empty), &self.live)
+        } else {
+            Arguments::default()
+        };
         self.said = Some(Said {
             mcp_method: clipped(message.method()),
-            tool: message.tool().map(clipped),
+            about: About::of(message.target()),
             class,
-            era: era_word(message),
+            era: era_word(message.era()),
             session,
-            canonical,
-            redacted,
-            digest,
-            recorded_digest,
-            call: message.is_call() && snapshot.gateway.refusals == Refusals::Result,
+            arguments,
+            call: message.is_call() && self.live.snapshot.gateway.refusals == Refusals::Result,
             stateless: message.era() == Era::Stateless,
         });
+    }
+
+    /// The trail of a request that the server of `intent` makes of its client.
+    pub fn of_ask(intent: &Intent, live: Arc<Live>, ask: Ask<'_>, era: Era) -> Self {
+        let empty = Object::new();
+        let arguments = Arguments::of(ask.params.unwrap_or(&empty), &live);
+        Self {
+            id: clock::decision_id(),
+            arrived: clock::now(),
+            live,
+            origin: Arc::clone(&intent.origin),
+            endpoint: intent.endpoint.clone(),
+            identity: intent.identity.clone(),
+            said: Some(Said {
+                mcp_method: clipped(ask.method),
+                about: intent.about.clone(),
+                class: intent.class.unwrap_or(Class::Read),
+                era: era_word(era),
+                session: false,
+                arguments,
+                call: false,
+                stateless: era == Era::Stateless,
+            }),
+            found: None,
+            refused_method: None,
+        }
     }
 
     /// Adds the method of a body that was refused as a message, where it says one. For the record only.
@@ -206,7 +189,7 @@ impl Trail {
             metadata: self.endpoint.as_ref().map(|endpoint| &*endpoint.metadata),
             as_result: self.said.as_ref().filter(|said| said.call).map(|said| said.stateless),
             scopes,
-            allow: if self.path.starts_with("/mcp/") { "POST, DELETE" } else { "GET, HEAD" },
+            allow: if self.origin.path.starts_with("/mcp/") { "GET, POST, DELETE" } else { "GET, HEAD" },
         }
     }
 
@@ -226,19 +209,7 @@ impl Trail {
     /// # Errors
     /// [`JournalError`] when no record can be written.
     pub async fn deny(&self, shared: &Shared, refusal: &Refusal) -> Result<(), JournalError> {
-        if self.identity.is_none() {
-            shared.counters.rejected.add();
-            if !shared.denials.singly(refusal.reason) {
-                return Ok(());
-            }
-        } else {
-            shared.counters.denied.add();
-        }
-        let draft = self.with_record(Kind::Deny, shared.journal.gateway(), |mut record| {
-            record.decision = Some("deny");
-            record.reason = Some(refusal.reason.as_str());
-            record.draft()
-        });
+        let Some(draft) = self.denial(shared, refusal) else { return Ok(()) };
         if self.live.snapshot.audit.durability == Durability::Disk {
             shared.journal.append_disk(draft).await
         } else {
@@ -246,47 +217,86 @@ impl Trail {
         }
     }
 
+    /// The same at once, handed to the operating system: for what a server asks while its stream is being read.
+    ///
+    /// # Errors
+    /// As [`Trail::deny`].
+    pub fn deny_now(&self, shared: &Shared, refusal: &Refusal) -> Result<(), JournalError> {
+        self.denial(shared, refusal).map_or(Ok(()), |draft| shared.journal.append_os(draft))
+    }
+
+    /// The record of a refusal, unless it is one of too many without an identity.
+    fn denial(&self, shared: &Shared, refusal: &Refusal) -> Option<Draft> {
+        if self.identity.is_none() {
+            shared.counters.rejected.add();
+            if !shared.denials.singly(refusal.reason) {
+                return None;
+            }
+        } else {
+            shared.counters.denied.add();
+        }
+        Some(self.with_record(Kind::Deny, shared.journal.gateway(), |mut record| {
+            record.decision = Some("deny");
+            record.reason = Some(refusal.reason.as_str());
+            record.draft()
+        }))
+    }
+
     /// Records that the message is about to be forwarded, as durably as its class asks for.
     ///
     /// # Errors
     /// [`JournalError`] when no record can be written; then nothing may be forwarded.
     pub async fn intent(&self, shared: &Arc<Shared>) -> Result<Intent, JournalError> {
+        let (draft, mut intent) = self.allowed(shared);
+        let written =
+            if self.needs_disk() { shared.journal.append_disk(draft).await } else { shared.journal.append_os(draft) };
+        intent.written(written)?;
+        Ok(intent)
+    }
+
+    /// The same at once, handed to the operating system: for what a server asks while its stream is being read.
+    ///
+    /// # Errors
+    /// As [`Trail::intent`].
+    pub fn intent_now(&self, shared: &Arc<Shared>) -> Result<Intent, JournalError> {
+        let (draft, mut intent) = self.allowed(shared);
+        intent.written(shared.journal.append_os(draft))?;
+        Ok(intent)
+    }
+
+    fn allowed(&self, shared: &Arc<Shared>) -> (Draft, Intent) {
         let draft = self.with_record(Kind::Intent, shared.journal.gateway(), |mut record| {
             record.decision = Some("allow");
             record.draft()
         });
-        let mut intent = Intent {
+        let said = self.said.as_ref();
+        let intent = Intent {
             shared: Arc::clone(shared),
             live: Arc::clone(&self.live),
             id: self.id.clone(),
             arrived: self.arrived,
             identity: self.identity.clone(),
             endpoint: self.endpoint.clone(),
-            mcp_method: self.said.as_ref().map(|said| said.mcp_method.clone()),
-            tool: self.said.as_ref().and_then(|said| said.tool.clone()),
-            class: self.said.as_ref().map(|said| said.class),
-            args_sha256: self.said.as_ref().and_then(|said| said.digest.clone()),
+            origin: Arc::clone(&self.origin),
+            mcp_method: said.map(|said| said.mcp_method.clone()),
+            about: said.map(|said| said.about.clone()).unwrap_or_default(),
+            class: said.map(|said| said.class),
+            args_sha256: said.and_then(|said| said.arguments.digest.clone()),
             // From here on: a caller that goes away during the sync leaves a written intent, which needs its outcome.
             open: true,
         };
-        let written =
-            if self.needs_disk() { shared.journal.append_disk(draft).await } else { shared.journal.append_os(draft) };
-        if let Err(fault) = written {
-            intent.open = false;
-            return Err(fault);
-        }
-        Ok(intent)
+        (draft, intent)
     }
 
     fn with_record<T>(&self, kind: Kind, gateway: &str, finish: impl FnOnce(Record<'_>) -> T) -> T {
         let mut record = Record::new(kind, &self.id, self.arrived.unix_ms, gateway, &self.live.snapshot.digest);
         record.ms = self.arrived.elapsed_ms();
         record.request = audit::Request {
-            ip: Some(&self.ip),
-            method: Some(&self.method),
-            path: Some(&self.path),
-            user_agent: self.user_agent.as_deref(),
-            traceparent: self.traceparent.as_deref(),
+            ip: Some(&self.origin.ip),
+            method: Some(&self.origin.method),
+            path: Some(&self.origin.path),
+            user_agent: self.origin.user_agent.as_deref(),
+            traceparent: self.origin.traceparent.as_deref(),
             era: self.said.as_ref().map(|said| said.era),
             session: self.said.as_ref().filter(|said| said.session).map(|_| "sealed"),
         };
@@ -297,10 +307,11 @@ impl Trail {
         }
         if let Some(said) = &self.said {
             record.mcp_method = Some(&said.mcp_method);
-            record.tool = said.tool.as_deref();
+            said.about.fill(&mut record);
             record.action = Some(said.class.as_str());
-            record.args_sha256 = said.recorded_digest.as_deref().or(said.digest.as_deref());
-            match (&said.redacted, &said.canonical) {
+            let arguments = &said.arguments;
+            record.args_sha256 = arguments.recorded_digest.as_deref().or(arguments.digest.as_deref());
+            match (&arguments.redacted, &arguments.canonical) {
                 (Some((text, paths)), _) => {
                     record.args = Json::Canonical(text);
                     record.redacted = Some(paths);
@@ -322,137 +333,15 @@ impl Trail {
     }
 }
 
-fn era_word(message: &Message) -> &'static str {
-    match message.era() {
+fn era_word(era: Era) -> &'static str {
+    match era {
         Era::Session => "session",
         Era::Stateless => "stateless",
     }
 }
 
-/// Facts whose arguments are too large to be recorded. Replay then says `unknown` where a rule read one.
-fn without_arguments(facts: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut facts = json::parse(facts, &json::Limits::DEFAULT).unwrap_or(Value::Null);
-    if let Some(arguments) = facts.as_object_mut().and_then(|facts| facts.get_mut("arguments")) {
-        let mut mark = Object::new();
-        mark.insert("redacted", true.into());
-        *arguments = Value::Object(mark);
-    }
-    json::canonical(&facts, &mut out);
-    out
-}
-
 fn recorded(rule: &RuleRef) -> Rule<'_> {
     Rule { name: &rule.name, file: &rule.file, line: rule.line, owner: rule.owner.as_deref() }
-}
-
-/// How a forwarded message ended.
-#[derive(Debug, Clone, Copy)]
-pub struct End {
-    pub outcome: Outcome,
-    /// HTTP status of the upstream, if it answered.
-    pub status: Option<u16>,
-    /// Milliseconds from sending to the end of the answer.
-    pub upstream_ms: Option<u64>,
-    /// Bytes of the upstream's body.
-    pub bytes: Option<u64>,
-}
-
-impl End {
-    /// An end before anything was sent.
-    #[must_use]
-    pub fn unsent(outcome: Outcome) -> Self {
-        Self { outcome, status: None, upstream_ms: None, bytes: None }
-    }
-}
-
-/// A recorded intent that still needs its outcome. Dropping it records the call as cancelled.
-#[derive(Debug)]
-pub struct Intent {
-    shared: Arc<Shared>,
-    live: Arc<Live>,
-    id: String,
-    arrived: Moment,
-    identity: Option<Arc<Identity>>,
-    endpoint: Option<Endpoint>,
-    mcp_method: Option<String>,
-    tool: Option<String>,
-    class: Option<Class>,
-    args_sha256: Option<String>,
-    open: bool,
-}
-
-impl Intent {
-    /// The decision id.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Digest of the canonical arguments of a call, in base64url.
-    pub fn args_sha256(&self) -> Option<&str> {
-        self.args_sha256.as_deref()
-    }
-
-    /// Records a request of the upstream to the client, which is not passed on.
-    ///
-    /// # Errors
-    /// [`JournalError`] when it cannot be written.
-    pub fn asked(&self, id: &str, method: &str) -> Result<(), JournalError> {
-        let gateway = self.shared.journal.gateway();
-        let mut record = Record::new(Kind::Deny, id, clock::now().unix_ms, gateway, &self.live.snapshot.digest);
-        if let Some(identity) = &self.identity {
-            identity.fill(&mut record);
-        }
-        let method = clipped(method);
-        record.server = self.endpoint.as_ref().map(|endpoint| &*endpoint.name);
-        record.mcp_method = Some(&method);
-        record.decision = Some("deny");
-        record.reason = Some(Reason::UnknownMethod.as_str());
-        self.shared.journal.append_os(record.draft())
-    }
-
-    /// Records the outcome: handed to the operating system when this returns.
-    ///
-    /// # Errors
-    /// [`JournalError`] when it cannot be written; the message has been dealt with all the same.
-    pub fn close(&mut self, end: End) -> Result<(), JournalError> {
-        self.open = false;
-        let gateway = self.shared.journal.gateway();
-        let mut record =
-            Record::new(Kind::Outcome, &self.id, clock::now().unix_ms, gateway, &self.live.snapshot.digest);
-        record.ms = self.arrived.elapsed_ms();
-        if let Some(identity) = &self.identity {
-            identity.fill(&mut record);
-        }
-        record.server = self.endpoint.as_ref().map(|endpoint| &*endpoint.name);
-        record.mcp_method = self.mcp_method.as_deref();
-        record.tool = self.tool.as_deref();
-        record.action = self.class.map(Class::as_str);
-        record.decision = Some("allow");
-        record.outcome = Some(end.outcome);
-        record.upstream = self.endpoint.as_ref().map(|endpoint| audit::Upstream {
-            url: endpoint.upstream.url(),
-            status: end.status,
-            ms: end.upstream_ms,
-            bytes: end.bytes,
-        });
-        let written = self.shared.journal.append_os(record.draft());
-        if let Err(fault) = &written {
-            self.shared.counters.journal_faults.add();
-            self.shared.events.push(crate::events::Event::JournalFailed, &fault.to_string());
-        }
-        written
-    }
-}
-
-impl Drop for Intent {
-    fn drop(&mut self) {
-        if self.open {
-            self.shared.counters.cancelled.add();
-            // Whoever could be told is gone; the failure is counted and reported as an event.
-            let _ = self.close(End::unsent(Outcome::Cancelled));
-        }
-    }
 }
 
 /// Records a request whose head could not even be read as HTTP.

@@ -37,6 +37,21 @@ pub fn refusal(reason: Reason, message: &Message, server: &Server, finding: &Fin
     }
 }
 
+/// The refusal of a request that a server makes of its client.
+#[must_use]
+pub fn ask_refusal(reason: Reason, method: &str, server: &Server) -> Refusal {
+    let owner = &server.owner;
+    Refusal::new(
+        reason,
+        format!(
+            "`{}` asked its client for `{method}`, and that was refused ({}). Trying again will not help; ask `{owner}`.",
+            server.name,
+            reason.as_str()
+        ),
+    )
+    .with_code(200, 4030)
+}
+
 fn better_token(finding: &Finding) -> String {
     let scopes = match &finding.remedy {
         Some(Remedy::Scope(scopes)) => scopes.join(" "),

@@ -32,6 +32,8 @@ pub enum Outcome {
     Cancelled,
     /// The upstream was down, slow or speaking nonsense.
     Upstream,
+    /// The upstream closed the stream before its answer, for the caller to go on later (2025-11-25, Resumability).
+    Detached,
 }
 
 impl Outcome {
@@ -44,6 +46,7 @@ impl Outcome {
             Self::Superseded => "superseded",
             Self::Cancelled => "cancelled",
             Self::Upstream => "upstream",
+            Self::Detached => "detached",
         }
     }
 }

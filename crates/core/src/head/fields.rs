@@ -6,7 +6,8 @@ use super::value::trim;
 use super::{HEADER_MISMATCH, Reason, Refusal};
 
 /// Fields that a `Connection` option must not name: dropping one of them would change what was asked, or by whom.
-const PINNED: [&str; 5] = ["authorization", "host", "origin", "transfer-encoding", "proxy-authorization"];
+const PINNED: [&str; 6] =
+    ["authorization", "host", "origin", "transfer-encoding", "proxy-authorization", "last-event-id"];
 
 const MCP_PREFIX: &str = "mcp-";
 const PARAM_PREFIX: &str = "mcp-param-";
@@ -24,6 +25,7 @@ pub(super) struct Fields<'a> {
     transfer_encoding: Option<&'a str>,
     pub version: Option<&'a str>,
     pub session: Option<&'a str>,
+    pub last_event_id: Option<&'a str>,
     pub mcp_method: Option<&'a str>,
     pub mcp_name: Option<&'a str>,
     pub mcp_params: Vec<(String, &'a str)>,
@@ -60,6 +62,7 @@ impl<'a> Fields<'a> {
             "transfer-encoding" => &mut self.transfer_encoding,
             "mcp-protocol-version" => &mut self.version,
             "mcp-session-id" => &mut self.session,
+            "last-event-id" => &mut self.last_event_id,
             "mcp-method" => &mut self.mcp_method,
             "mcp-name" => &mut self.mcp_name,
             "content-encoding" => {

@@ -39,6 +39,8 @@ pub struct Head {
     pub version: Option<String>,
     /// `Mcp-Session-Id`. A request of the stateless era has no session whatever stands here.
     pub session: Option<String>,
+    /// `Last-Event-ID`: where a stream of a session goes on (2025-11-25, Resumability and Redelivery).
+    pub last_event_id: Option<String>,
     /// `Mcp-Method`.
     pub mcp_method: Option<String>,
     /// `Mcp-Name`, decoded.
@@ -98,6 +100,7 @@ impl Head {
             bearer: fields.authorization.and_then(bearer).map(str::to_owned),
             version: mcp("MCP-Protocol-Version", fields.version)?,
             session: mcp("Mcp-Session-Id", fields.session)?,
+            last_event_id: mcp("Last-Event-ID", fields.last_event_id)?,
             mcp_method: mcp("Mcp-Method", fields.mcp_method)?,
             mcp_name: fields.mcp_name.map(|text| decoded("Mcp-Name", text)).transpose()?,
             mcp_params: fields

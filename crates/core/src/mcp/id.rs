@@ -32,6 +32,15 @@ impl Id {
         }
     }
 
+    /// The id as a JSON value.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Int(whole) => (*whole).into(),
+            Self::Text(text) => text.as_str().into(),
+        }
+    }
+
     /// Appends the id as JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {

@@ -1,37 +1,61 @@
-//! What a client is shown of a server: the tools that it could be allowed, and the parts that are served.
+//! What a client is shown of a server: the items that it could be allowed, and the parts that are served.
 
 use std::collections::BTreeSet;
 
 use super::era::VERSIONS;
-use super::read::is_tool_name;
-use super::{Era, UpstreamFault};
+use super::{Era, Listed, UpstreamFault, params, uri};
 use crate::json::{Object, Value};
 
-/// Leaves the tools for which `keep` says yes in a `tools/list` result, in order, with `nextCursor` as it was.
+/// The capabilities of servers that are served. Tasks and whatever else is not known here are not offered.
+const SERVED: [&str; 6] = ["tools", "prompts", "resources", "completions", "logging", "extensions"];
+/// The one extension that needs nothing but resources: Apps (SEP-1865).
+const APPS: &str = "io.modelcontextprotocol/ui";
+
+/// Leaves the items for which `keep` says yes in the result of a list, in order, with `nextCursor` as it was.
 ///
-/// Items without a name that could be called are dropped, and so are a second one of the same name and one that would
-/// have its arguments sent in fields they have no business in ([`mirrors_safely`]). In the stateless
+/// Items that could not be asked for under their name are dropped, and so are a second one of the same name and a tool
+/// that would have its arguments sent in fields they have no business in ([`mirrors_safely`]). In the stateless
 /// era the result becomes private to this caller (2026-07-28, Caching: a list that varies by authorization). Gives
 /// the number of items dropped.
 ///
 /// # Errors
-/// [`UpstreamFault::ResultShape`] if `tools` is not an array: what cannot be filtered is not shown.
-pub fn filter_tools(result: &mut Object, mut keep: impl FnMut(&str) -> bool, era: Era) -> Result<usize, UpstreamFault> {
-    let Some(Value::Array(tools)) = result.get_mut("tools") else { return Err(UpstreamFault::ResultShape) };
-    let before = tools.len();
+/// [`UpstreamFault::ResultShape`] if there is no array of items: what cannot be filtered is not shown.
+pub fn filter(
+    result: &mut Object,
+    listed: Listed,
+    mut keep: impl FnMut(&str) -> bool,
+    era: Era,
+) -> Result<usize, UpstreamFault> {
+    let (items, name) = listed.members();
+    let Some(Value::Array(items)) = result.get_mut(items) else { return Err(UpstreamFault::ResultShape) };
+    let before = items.len();
     let mut seen = BTreeSet::new();
-    tools.retain(|tool| match tool.get("name") {
-        Some(Value::String(name)) => {
-            let safe = tool.get("inputSchema").is_none_or(|schema| mirrors_safely(schema, &mut BTreeSet::new()));
-            is_tool_name(name) && keep(name) && safe && seen.insert(name.clone())
-        }
+    items.retain(|item| match item.get(name) {
+        Some(Value::String(name)) => can_be_asked_for(listed, name, item) && keep(name) && seen.insert(name.clone()),
         _ => false,
     });
-    let dropped = before - tools.len();
+    let dropped = before - items.len();
     if era == Era::Stateless {
-        result.insert("cacheScope", "private".into());
+        make_private(result);
     }
     Ok(dropped)
+}
+
+fn can_be_asked_for(listed: Listed, name: &str, item: &Value) -> bool {
+    match listed {
+        Listed::Tools => {
+            let safe = item.get("inputSchema").is_none_or(|schema| mirrors_safely(schema, &mut BTreeSet::new()));
+            params::is_tool_name(name) && safe
+        }
+        Listed::Prompts => params::is_prompt_name(name),
+        Listed::Resources => uri::is_normal(name),
+        Listed::Templates => uri::is_template(name) || uri::is_normal(name),
+    }
+}
+
+/// Says that nobody else may be given this result from a cache (2026-07-28, Caching).
+pub fn make_private(result: &mut Object) {
+    result.insert("cacheScope", "private".into());
 }
 
 /// Whether each `x-mcp-header` in a schema is a field-name token that occurs once (2026-07-28, Streamable HTTP, Schema
@@ -69,8 +93,10 @@ fn mirrors_safely(schema: &Value, seen: &mut BTreeSet<String>) -> bool {
 pub fn filter_capabilities(result: &mut Object, era: Era) -> Result<(), UpstreamFault> {
     match result.get_mut("capabilities") {
         Some(Value::Object(capabilities)) => {
-            // Log messages come by request in the stateless era, on that request's own stream.
-            capabilities.retain(|name, _| name == "tools" || (era == Era::Stateless && name == "logging"));
+            capabilities.retain(|name, _| SERVED.contains(&name));
+            if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+                extensions.retain(|name, _| name == APPS);
+            }
         }
         Some(_) => return Err(UpstreamFault::ResultShape),
         None => {}
@@ -83,7 +109,7 @@ pub fn filter_capabilities(result: &mut Object, era: Era) -> Result<(), Upstream
         versions.retain(|version| VERSIONS.iter().any(|(known, _)| version.as_str() == Some(known)));
     }
     if era == Era::Stateless {
-        result.insert("cacheScope", "private".into());
+        make_private(result);
     }
     Ok(())
 }

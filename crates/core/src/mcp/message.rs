@@ -3,15 +3,38 @@
 use super::method::{Method, named_member};
 use super::{Era, Id};
 use crate::head::{Head, value};
-use crate::json::{Number, Object, Value, write_object, write_str};
+use crate::json::{Number, Object, Value, canonical_object, write_object, write_str};
 
-pub use super::read::read;
+pub use super::read::{INVALID_PARAMS, read};
 
-/// What a client may send. Responses of clients are refused in reading: nothing here asks them anything.
+/// What a client may send.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
     Request(Request),
     Notification(Notification),
+    Response(ClientResponse),
+}
+
+/// A client's answer to a request of its server (session era only).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientResponse {
+    /// The id under which the client was asked.
+    pub id: Id,
+    /// `result` or `error` with its content, which is passed on as it is.
+    pub member: &'static str,
+    pub content: Object,
+    pub version: String,
+}
+
+/// What a request is about: the thing that rules speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// It opens nothing by itself.
+    None,
+    Tool(&'a str),
+    Prompt(&'a str),
+    /// A resource URI, or for completion the template of one.
+    Resource(&'a str),
 }
 
 /// A request of a served method, agreed between head and body.
@@ -38,23 +61,134 @@ pub struct Notification {
 }
 
 impl Request {
+    /// What it is about.
+    #[must_use]
+    pub fn target(&self) -> Target<'_> {
+        let text = |name: &str| self.params.as_ref()?.get(name)?.as_str();
+        let found = match self.kind {
+            Method::ToolsCall => text("name").map(Target::Tool),
+            Method::PromptsGet => text("name").map(Target::Prompt),
+            Method::ResourcesRead | Method::Subscribe | Method::Unsubscribe => text("uri").map(Target::Resource),
+            Method::Complete => self.completed(),
+            _ => None,
+        };
+        found.unwrap_or(Target::None)
+    }
+
+    fn completed(&self) -> Option<Target<'_>> {
+        let reference = self.params.as_ref()?.get("ref")?;
+        match reference.get("name").and_then(Value::as_str) {
+            Some(name) => Some(Target::Prompt(name)),
+            None => reference.get("uri")?.as_str().map(Target::Resource),
+        }
+    }
+
     /// The name of the tool that a `tools/call` calls.
     #[must_use]
     pub fn tool(&self) -> Option<&str> {
+        if let Target::Tool(tool) = self.target() { Some(tool) } else { None }
+    }
+
+    /// The arguments of a call or of a prompt, if it has any.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&Object> {
         match self.kind {
-            Method::ToolsCall => self.params.as_ref()?.get("name")?.as_str(),
+            Method::ToolsCall | Method::PromptsGet => self.params.as_ref()?.get("arguments")?.as_object(),
             _ => None,
         }
     }
 
-    /// The arguments of a `tools/call`, if it has any.
-    #[must_use]
-    pub fn arguments(&self) -> Option<&Object> {
-        match self.kind {
-            Method::ToolsCall => self.params.as_ref()?.get("arguments")?.as_object(),
+    /// The cursor of a list, to be opened in place.
+    pub fn cursor_mut(&mut self) -> Option<&mut String> {
+        self.kind.lists()?;
+        self.text_mut("cursor")
+    }
+
+    /// The state of an earlier round, to be opened in place (2026-07-28, Multi Round-Trip Requests).
+    pub fn state_mut(&mut self) -> Option<&mut String> {
+        if self.kind.has_rounds() { self.text_mut("requestState") } else { None }
+    }
+
+    fn text_mut(&mut self, member: &str) -> Option<&mut String> {
+        match self.params.as_mut()?.get_mut(member)? {
+            Value::String(text) => Some(text),
             _ => None,
         }
     }
+
+    /// What stays the same from round to round: the parameters without what rounds add. RFC 8785 text.
+    #[must_use]
+    pub fn canonical_core(&self) -> Vec<u8> {
+        let mut core = self.params.clone().unwrap_or_default();
+        core.retain(|key, _| !matches!(key, "_meta" | "inputResponses" | "requestState"));
+        let mut out = Vec::new();
+        canonical_object(&core, &mut out);
+        out
+    }
+
+    /// As much of the parameters as says what it is about.
+    #[must_use]
+    pub fn naming_params(&self) -> Object {
+        let mut params = Object::new();
+        for name in ["name", "uri"] {
+            if let Some(text) = self.params.as_ref().and_then(|params| params.get(name)?.as_str()) {
+                params.insert(name, text.into());
+            }
+        }
+        params
+    }
+
+    /// The token under which the client wants to hear of progress.
+    #[must_use]
+    pub fn progress_token(&self) -> Option<Id> {
+        Id::read(self.params.as_ref()?.get("_meta")?.get("progressToken")?)
+    }
+
+    /// The URIs that a `subscriptions/listen` wants to hear of, for which `keep` says yes; the others are taken out.
+    pub fn retain_subscriptions(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        if self.kind != Method::Listen {
+            return;
+        }
+        let wanted = self.params.as_mut().and_then(|params| params.get_mut("notifications")?.as_object_mut());
+        if let Some(Value::Array(uris)) = wanted.and_then(|wanted| wanted.get_mut("resourceSubscriptions")) {
+            uris.retain(|uri| uri.as_str().is_some_and(&mut keep));
+        }
+    }
+}
+
+impl Notification {
+    /// The id or token that `notifications/cancelled` or `notifications/progress` speaks of.
+    #[must_use]
+    pub fn about(&self) -> Option<Id> {
+        let member = match self.kind {
+            Method::Cancelled => "requestId",
+            Method::Progress => "progressToken",
+            _ => return None,
+        };
+        Id::read(self.params.as_ref()?.get(member)?)
+    }
+
+    /// The same, about our own id instead.
+    pub fn set_about(&mut self, id: &str) {
+        if self.kind == Method::Cancelled
+            && let Some(params) = &mut self.params
+        {
+            params.insert("requestId", id.into());
+        }
+    }
+}
+
+/// A client's answer written anew, under the id that the server gave its request.
+#[must_use]
+pub fn upstream_response(response: &ClientResponse, server_id: &Id) -> Vec<u8> {
+    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
+    server_id.write_json(&mut out);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(response.member.as_bytes());
+    out.extend_from_slice(b"\":");
+    write_object(&response.content, &mut out);
+    out.push(b'}');
+    out
 }
 
 /// The request written anew under our own id, so that no two callers' ids ever meet.

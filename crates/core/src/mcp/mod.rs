@@ -9,15 +9,19 @@ mod id;
 pub mod list;
 pub mod message;
 pub mod method;
+mod params;
 mod read;
 pub mod response;
+pub mod round;
 pub mod sse;
 pub mod stream;
+pub mod uri;
 
 pub use era::Era;
 pub use fault::UpstreamFault;
 pub use id::Id;
-pub use method::Method;
+pub use message::Target;
+pub use method::{Listed, Method};
 
 #[cfg(test)]
 mod tests;

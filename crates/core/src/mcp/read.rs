@@ -1,9 +1,9 @@
 //! The one reading of a client's message.
 
 use super::era::{self, STATELESS_VERSION, UNNAMED_VERSION};
-use super::message::{Incoming, Mirrored, Notification, Request};
+use super::message::{ClientResponse, Incoming, Mirrored, Notification, Request};
 use super::method::{Method, is_notification, named_member};
-use super::{Era, Id};
+use super::{Era, Id, params};
 use crate::deny::{Reason, Refusal};
 use crate::head::{HEADER_MISMATCH, Head};
 use crate::json::{self, Limits, Object, Value};
@@ -11,31 +11,13 @@ use crate::json::{self, Limits, Object, Value};
 const PARSE_ERROR: i64 = -32700;
 const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
-const INVALID_PARAMS: i64 = -32602;
+pub const INVALID_PARAMS: i64 = -32602;
 
-/// The members of `params._meta` that belong to the protocol.
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const META: [&str; 9] = [
-    META_VERSION,
-    META_CAPABILITIES,
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/logLevel",
-    "io.modelcontextprotocol/related-task",
-    "progressToken",
-    "traceparent",
-    "tracestate",
-    "baggage",
-];
-
-/// Members of `tools/call` that open exchanges which this version does not serve: tasks, and further rounds.
-const UNSERVED: [&str; 3] = ["task", "inputResponses", "requestState"];
+/// The member of `params._meta` that names the protocol version.
+pub(super) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// The most arguments that are mirrored in header fields.
 const MIRRORED: usize = 32;
-
-/// The longest tool name (2025-11-25, Tools, Tool Names).
-const TOOL_NAME_BYTES: usize = 128;
 
 /// Reads the body of a POST as exactly one message of a served method, agreed with its head.
 ///
@@ -56,7 +38,8 @@ pub fn read(body: &[u8], head: &Head, limits: &Limits) -> Result<Incoming, Refus
 }
 
 fn message(mut object: Object, head: &Head) -> Result<Incoming, Refusal> {
-    check_members(&object)?;
+    let answers = object.get("method").is_none() && (object.get("result").is_some() || object.get("error").is_some());
+    check_members(&object, answers)?;
     if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return Err(invalid("`jsonrpc` must be \"2.0\"."));
     }
@@ -65,6 +48,9 @@ fn message(mut object: Object, head: &Head) -> Result<Incoming, Refusal> {
         Some(id) => id,
         None => None,
     };
+    if answers {
+        return response(object, id, head).map(Incoming::Response);
+    }
     let Some(Value::String(method)) = object.remove("method") else {
         return Err(invalid("`method` must be a string."));
     };
@@ -82,10 +68,11 @@ fn message(mut object: Object, head: &Head) -> Result<Incoming, Refusal> {
     let (era, version) = agree_on_era(head, params.as_ref(), id.is_some())?;
     agree_on_names(head, &method, params.as_ref(), era, id.is_some())?;
     let kind = Method::find(&method, era).ok_or_else(|| unserved(era, id.is_some()))?;
-    check_params(kind, params.as_ref(), era)?;
+    params::check(kind, params.as_ref(), era)?;
     agree_on_params(head, kind, params.as_ref())?;
-    if let Some(Value::Object(meta)) = params.as_mut().and_then(|params| params.get_mut("_meta")) {
-        meta.retain(|key, _| !is_ours(key));
+    if let Some(params) = &mut params {
+        strip_ours(params);
+        params::tidy(kind, params);
     }
     let version = version.to_owned();
     Ok(match id {
@@ -94,16 +81,52 @@ fn message(mut object: Object, head: &Head) -> Result<Incoming, Refusal> {
     })
 }
 
-/// JSON-RPC 2.0 section 4: the members of a request, and no others. A response is told apart to say what is wrong.
-fn check_members(object: &Object) -> Result<(), Refusal> {
-    let answers = object.get("result").is_some() || object.get("error").is_some();
-    if answers && object.get("method").is_none() {
+/// JSON-RPC 2.0 sections 4 and 5: the members of a request or of a response, and no others.
+fn check_members(object: &Object, answers: bool) -> Result<(), Refusal> {
+    let known = |key: &str| match key {
+        "jsonrpc" | "id" => true,
+        "method" | "params" => !answers,
+        "result" | "error" => answers,
+        _ => false,
+    };
+    match (object.iter().all(|(key, _)| known(key)), answers) {
+        (true, _) => Ok(()),
+        (false, false) => {
+            Err(invalid("A request has the members `jsonrpc`, `id`, `method` and `params`, and no others."))
+        }
+        (false, true) => {
+            Err(invalid("A response has the members `jsonrpc`, `id` and one of `result` and `error`, and no others."))
+        }
+    }
+}
+
+/// A client's answer. Whether anything was asked under its id is for the session to say.
+fn response(mut object: Object, id: Option<Id>, head: &Head) -> Result<ClientResponse, Refusal> {
+    let (era, version) = agree_on_era(head, None, false)?;
+    if era == Era::Stateless || head.mcp_method.is_some() || head.mcp_name.is_some() || !head.mcp_params.is_empty() {
         return Err(invalid("Responses are not taken here; nothing was asked of this client."));
     }
-    if object.iter().all(|(key, _)| matches!(key, "jsonrpc" | "id" | "method" | "params")) {
-        Ok(())
-    } else {
-        Err(invalid("A request has the members `jsonrpc`, `id`, `method` and `params`, and no others."))
+    let Some(id) = id else { return Err(invalid("A response needs the `id` of the request that it answers.")) };
+    let (member, content) = match (object.remove("result"), object.remove("error")) {
+        (Some(Value::Object(result)), None) => ("result", result),
+        (None, Some(Value::Object(error))) if is_error(&error) => ("error", error),
+        _ => return Err(invalid("A response has one of `result`, an object, and `error`, with `code` and `message`.")),
+    };
+    let mut content = content;
+    strip_ours(&mut content);
+    Ok(ClientResponse { id, member, content, version: version.to_owned() })
+}
+
+fn is_error(error: &Object) -> bool {
+    error.get("code").and_then(Value::as_number).and_then(json::Number::as_i64).is_some()
+        && error.get("message").and_then(Value::as_str).is_some()
+        && error.iter().all(|(key, _)| matches!(key, "code" | "message" | "data"))
+}
+
+/// Takes out of `_meta` what only the gateway may say.
+pub(super) fn strip_ours(holder: &mut Object) {
+    if let Some(Value::Object(meta)) = holder.get_mut("_meta") {
+        meta.retain(|key, _| !is_ours(key));
     }
 }
 
@@ -174,88 +197,6 @@ fn agree_on_params(head: &Head, kind: Method, params: Option<&Object>) -> Result
     }
 }
 
-fn check_params(kind: Method, params: Option<&Object>, era: Era) -> Result<(), Refusal> {
-    if let Some(params) = params {
-        check_spelling("params", params, kind.params())?;
-    }
-    let member = |name: &str| params.and_then(|params| params.get(name));
-    check_meta(member("_meta"), era)?;
-    match kind {
-        Method::Initialize => match member("protocolVersion") {
-            Some(Value::String(_)) => Ok(()),
-            _ => Err(bad_params("`params.protocolVersion` must be a string.")),
-        },
-        Method::ToolsList => match member("cursor") {
-            None | Some(Value::String(_)) => Ok(()),
-            Some(_) => Err(bad_params("`params.cursor` must be a string.")),
-        },
-        Method::ToolsCall => {
-            if UNSERVED.into_iter().any(|name| member(name).is_some()) {
-                return Err(bad_params("Tasks and further rounds of a call are not served; call the tool directly."));
-            }
-            match member("name") {
-                Some(Value::String(name)) if is_tool_name(name) => {}
-                _ => return Err(bad_params("`params.name` must be a tool name: 1 to 128 visible ASCII characters.")),
-            }
-            match member("arguments") {
-                None => Ok(()),
-                Some(arguments @ Value::Object(_)) if numbers_are_exact(arguments) => Ok(()),
-                Some(Value::Object(_)) => Err(bad_arguments(
-                    "A number in the arguments would not mean the same to every reader; send it as a string.",
-                )),
-                Some(_) => Err(bad_arguments("`params.arguments` must be an object.")),
-            }
-        }
-        Method::Initialized | Method::Ping | Method::Discover => Ok(()),
-    }
-}
-
-/// `params._meta` (2026-07-28, Base Protocol, Per-request protocol fields, and `_meta`).
-fn check_meta(meta: Option<&Value>, era: Era) -> Result<(), Refusal> {
-    let meta = match meta {
-        None => None,
-        Some(Value::Object(meta)) => Some(meta),
-        Some(_) => return Err(bad_params("`params._meta` must be an object.")),
-    };
-    if let Some(meta) = meta {
-        check_spelling("params._meta", meta, &META)?;
-    }
-    let token = meta.and_then(|meta| meta.get("progressToken"));
-    if token.is_some_and(|token| Id::read(token).is_none()) {
-        return Err(bad_params("`params._meta.progressToken` must be a string or a whole number."));
-    }
-    let capabilities = meta.and_then(|meta| meta.get(META_CAPABILITIES));
-    if era == Era::Stateless && capabilities.and_then(Value::as_object).is_none() {
-        return Err(bad_params(format!("`params._meta` must hold `{META_CAPABILITIES}`, an object.")));
-    }
-    Ok(())
-}
-
-/// Refuses members that another reader could take for a known one: some match names without regard to case, some
-/// fold Unicode while they do. The specification's own names are ASCII, so nothing else is needed here.
-fn check_spelling(place: &str, object: &Object, known: &[&str]) -> Result<(), Refusal> {
-    let look_alike =
-        |key: &str| !key.is_ascii() || known.iter().any(|known| *known != key && known.eq_ignore_ascii_case(key));
-    if object.iter().any(|(key, _)| look_alike(key)) {
-        return Err(bad_params(format!("`{place}` has a member that is a known one but for its spelling.")));
-    }
-    Ok(())
-}
-
-/// Visible ASCII: what the specification recommends and a little more, and nothing that looks like something else.
-pub(super) fn is_tool_name(name: &str) -> bool {
-    (1..=TOOL_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn numbers_are_exact(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => number.is_exact(),
-        Value::Array(items) => items.iter().all(numbers_are_exact),
-        Value::Object(object) => object.iter().all(|(_, member)| numbers_are_exact(member)),
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-    }
-}
-
 /// Whether a `_meta` key is under our own name, which only the gateway may speak in.
 pub(super) fn is_ours(key: &str) -> bool {
     key.split_once('/').is_some_and(|(prefix, _)| prefix.split('.').any(|label| label.eq_ignore_ascii_case("ostiary")))
@@ -287,10 +228,10 @@ fn mismatch(message: &str) -> Refusal {
     malformed(HEADER_MISMATCH, message)
 }
 
-fn bad_params(message: impl Into<String>) -> Refusal {
+pub(super) fn bad_params(message: impl Into<String>) -> Refusal {
     malformed(INVALID_PARAMS, message)
 }
 
-fn bad_arguments(message: &str) -> Refusal {
+pub(super) fn bad_arguments(message: &str) -> Refusal {
     Refusal::new(Reason::BadArguments, message).with_code(400, INVALID_PARAMS)
 }

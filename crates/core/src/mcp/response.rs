@@ -1,6 +1,6 @@
 //! What an upstream answered, and how it is written for the client.
 
-use super::read::is_ours;
+use super::read::strip_ours;
 use super::{Era, Id, UpstreamFault};
 use crate::json::{self, Limits, Object, Value, write, write_object, write_str};
 
@@ -13,6 +13,9 @@ const INTERNAL: i64 = -32603;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
     pub result: Result<Object, ErrorObject>,
+    /// The result is not the end: the server asks its client for something first (2026-07-28, Multi Round-Trip
+    /// Requests).
+    pub asks: bool,
 }
 
 /// A JSON-RPC error (JSON-RPC 2.0 section 5.1).
@@ -26,8 +29,7 @@ pub struct ErrorObject {
 /// Reads the body of an upstream's answer to the request that went out under `our_id`.
 ///
 /// # Errors
-/// [`UpstreamFault`] unless it is exactly one response to that request, and in the stateless era a complete one
-/// (2026-07-28, Results: an absent `resultType` counts as `complete`).
+/// [`UpstreamFault`] unless it is exactly one response to that request.
 pub fn read_response(body: &[u8], our_id: &str, era: Era) -> Result<Response, UpstreamFault> {
     match json::parse(body, &Limits::ANSWER)? {
         Value::Object(object) => from_object(object, our_id, era, false),
@@ -42,8 +44,8 @@ pub fn read_response(body: &[u8], our_id: &str, era: Era) -> Result<Response, Up
 pub fn read_failure(body: &[u8], our_id: &str, era: Era) -> Result<Response, UpstreamFault> {
     match json::parse(body, &Limits::ANSWER)? {
         Value::Object(object) => match from_object(object, our_id, era, true)? {
-            response @ Response { result: Err(_) } => Ok(response),
-            Response { result: Ok(_) } => Err(UpstreamFault::NotResponse),
+            response @ Response { result: Err(_), .. } => Ok(response),
+            Response { result: Ok(_), .. } => Err(UpstreamFault::NotResponse),
         },
         _ => Err(UpstreamFault::NotResponse),
     }
@@ -69,22 +71,24 @@ pub(super) fn from_object(
     if !ours {
         return Err(UpstreamFault::WrongId);
     }
-    let result = match parts {
-        (Some(Value::Object(result)), None) => Ok(complete(result, era)?),
-        (Some(_), None) => return Err(UpstreamFault::ResultShape),
-        (None, Some(error)) => Err(read_error(error)?),
-        (Some(_), Some(_)) | (None, None) => return Err(UpstreamFault::NotResponse),
-    };
-    Ok(Response { result })
+    match parts {
+        (Some(Value::Object(mut result)), None) => {
+            let asks = asks(&result, era)?;
+            strip_ours(&mut result);
+            Ok(Response { result: Ok(result), asks })
+        }
+        (Some(_), None) => Err(UpstreamFault::ResultShape),
+        (None, Some(error)) => Ok(Response { result: Err(read_error(error)?), asks: false }),
+        (Some(_), Some(_)) | (None, None) => Err(UpstreamFault::NotResponse),
+    }
 }
 
-fn complete(mut result: Object, era: Era) -> Result<Object, UpstreamFault> {
-    if let Some(Value::Object(meta)) = result.get_mut("_meta") {
-        meta.retain(|key, _| !is_ours(key));
-    }
+/// Whether the result asks for input (2026-07-28, Results: an absent `resultType` counts as `complete`).
+fn asks(result: &Object, era: Era) -> Result<bool, UpstreamFault> {
     match (era, result.get("resultType")) {
-        (Era::Session, _) | (Era::Stateless, None) => Ok(result),
-        (Era::Stateless, Some(Value::String(kind))) if kind == "complete" => Ok(result),
+        (Era::Session, _) | (Era::Stateless, None) => Ok(false),
+        (Era::Stateless, Some(Value::String(kind))) if kind == "complete" => Ok(false),
+        (Era::Stateless, Some(Value::String(kind))) if kind == "input_required" => Ok(true),
         (Era::Stateless, Some(Value::String(kind))) => Err(UpstreamFault::ResultType(kind.chars().take(64).collect())),
         (Era::Stateless, Some(_)) => Err(UpstreamFault::ResultShape),
     }

@@ -1,7 +1,7 @@
-use super::list::{filter_capabilities, filter_tools};
+use super::list::{filter, filter_capabilities};
 use super::message::{Incoming, Request, read, upstream_body, upstream_headers};
 use super::response::{ErrorObject, Response, read_failure, read_response, write_response};
-use super::stream::{Message, Stream, refuse_ask};
+use super::stream::{Kind, Message, Stream, refuse_ask};
 use super::*;
 use crate::head::Head;
 use crate::json::{self, Limits, Object, Value};
@@ -120,8 +120,8 @@ fn only_a_response_to_our_request_is_read() {
         (r#"{"jsonrpc":"2.0","id":"ours","error":{"code":"1","message":"x"}}"#, UpstreamFault::ErrorShape),
         (r#"{"jsonrpc":"2.0","id":"ours","error":"x"}"#, UpstreamFault::ErrorShape),
         (
-            r#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":"input_required"}}"#,
-            UpstreamFault::ResultType("input_required".to_owned()),
+            r#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":"task"}}"#,
+            UpstreamFault::ResultType("task".to_owned()),
         ),
         (r#"{"jsonrpc":"2.0","id":"ours","result":{"resultType":1}}"#, UpstreamFault::ResultShape),
     ] {
@@ -153,23 +153,25 @@ fn a_failure_may_name_no_request() {
 
 #[test]
 fn a_stream_carries_known_notices_and_one_answer() {
-    let mut stream = Stream::new("ours", Era::Session);
+    let mut stream = Stream::new(Some("ours"), Era::Session, Kind::Answer);
     let notice = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1e0},"x":1}"#;
+    let Ok(Message::Notice(passed)) = stream.judge(notice) else { panic!("not passed on") };
     assert_eq!(
-        stream.judge(notice),
-        Ok(Message::Notice(
-            br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1e0}}"#.to_vec()
-        ))
+        text(&passed.write()),
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1e0}}"#
     );
     let dropped = |method: &str| Ok(Message::Dropped { method: method.to_owned() });
     let bare = |method: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
-    for unknown in ["notifications/resources/updated", "notifications/Progress", "notifications/cancelled", "x"] {
+    for unknown in ["notifications/tasks/status", "notifications/Progress", "notifications/subscriptions/acknowledged", "x"] {
         assert_eq!(stream.judge(&bare(unknown)), dropped(unknown));
     }
     let ask = r#"{"jsonrpc":"2.0","id":4,"method":"sampling/createMessage","params":{}}"#;
-    assert_eq!(stream.judge(ask), Ok(Message::Ask { id: Id::Int(4), method: "sampling/createMessage".to_owned() }));
-    assert_eq!(Stream::new("ours", Era::Stateless).judge(ask), Err(UpstreamFault::Request));
-    assert!(object(text(&refuse_ask(&Id::Int(4)))).get("error").is_some());
+    let asked =
+        Message::Ask { id: Id::Int(4), method: "sampling/createMessage".to_owned(), params: Some(Object::new()) };
+    assert_eq!(stream.judge(ask), Ok(asked));
+    let mut stateless = Stream::new(Some("ours"), Era::Stateless, Kind::Answer);
+    assert_eq!(stateless.judge(ask), Err(UpstreamFault::Request));
+    assert!(object(text(&refuse_ask(&Id::Int(4), 4030, "no"))).get("error").is_some());
     for (bad, fault) in [
         (r#"{"jsonrpc":"2.0","id":"theirs","result":{}}"#, UpstreamFault::WrongId),
         (r#"{"jsonrpc":"2.0","method":"notifications/progress","result":{}}"#, UpstreamFault::NotResponse),
@@ -180,28 +182,144 @@ fn a_stream_carries_known_notices_and_one_answer() {
     ] {
         assert_eq!(stream.judge(bad), Err(fault), "{bad}");
     }
-    assert!(!stream.is_answered());
     let answer = r#"{"jsonrpc":"2.0","id":"ours","result":{}}"#;
-    assert_eq!(stream.judge(answer), Ok(Message::Answer(Response { result: Ok(Object::new()) })));
-    assert!(stream.is_answered());
+    assert_eq!(stream.judge(answer), Ok(Message::Answer(Response { result: Ok(Object::new()), asks: false })));
     assert_eq!(stream.judge(answer), Err(UpstreamFault::AfterAnswer));
     assert_eq!(stream.judge(notice), Err(UpstreamFault::AfterAnswer));
+}
+
+#[test]
+fn a_stream_of_a_subscription_carries_its_own_events_alone() {
+    let mut stream = Stream::new(Some("ours"), Era::Stateless, Kind::Listen);
+    let event = |method: &str, params: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+    let tagged = r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":"ours"}}"#;
+    let Ok(Message::Notice(mut updated)) = stream.judge(&event("notifications/resources/updated", tagged)) else {
+        panic!("not passed on")
+    };
+    assert_eq!((updated.uri(), updated.subscription()), (Some("x:y"), Some("ours")));
+    updated.set_subscription(&Id::Int(7));
+    assert_eq!(
+        text(&updated.write()),
+        event("notifications/resources/updated", r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":7}}"#)
+    );
+    let Ok(Message::Notice(mut end)) = stream.judge(&event("notifications/cancelled", r#"{"requestId":"ours"}"#)) else {
+        panic!("not passed on")
+    };
+    end.set_about(&Id::Int(7));
+    assert_eq!(text(&end.write()), event("notifications/cancelled", r#"{"requestId":7}"#));
+    for (method, params) in [
+        ("notifications/resources/updated", r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":"theirs"}}"#),
+        ("notifications/resources/updated", r#"{"uri":"x:y"}"#),
+        ("notifications/cancelled", r#"{"requestId":"theirs"}"#),
+        ("notifications/message", tagged),
+        ("notifications/progress", tagged),
+    ] {
+        assert_eq!(stream.judge(&event(method, params)), Ok(Message::Dropped { method: method.to_owned() }), "{params}");
+    }
+    let mut answer = Stream::new(Some("ours"), Era::Stateless, Kind::Answer);
+    let changed = event("notifications/tools/list_changed", tagged);
+    assert!(matches!(answer.judge(&changed), Ok(Message::Dropped { .. })));
+    let mut session = Stream::new(None, Era::Session, Kind::Session);
+    assert!(matches!(session.judge(&changed), Ok(Message::Notice(_))));
+    assert_eq!(session.judge(r#"{"jsonrpc":"2.0","id":"ours","result":{}}"#), Err(UpstreamFault::WrongId));
+}
+
+#[test]
+fn what_a_server_asks_is_read_from_its_result() {
+    let asks = |text: &str| round::requested(&object(text)).map(|asks| asks.len());
+    assert_eq!(asks(r#"{"requestState":"s"}"#), Ok(0));
+    assert_eq!(asks(r#"{"inputRequests":{"a":{"method":"roots/list"},"b":{"method":"elicitation/create","params":{}}}}"#), Ok(2));
+    for (bad, fault) in [
+        (r#"{"inputRequests":[]}"#, UpstreamFault::ResultShape),
+        (r#"{"inputRequests":{"a":1}}"#, UpstreamFault::ResultShape),
+        (r#"{"inputRequests":{"a":{"method":"roots/list","params":[]}}}"#, UpstreamFault::ResultShape),
+        (r#"{"inputRequests":{"a":{"method":"tools/call"}}}"#, UpstreamFault::Request),
+        (r#"{"requestState":1}"#, UpstreamFault::ResultShape),
+    ] {
+        assert_eq!(asks(bad), Err(fault), "{bad}");
+    }
+}
+
+#[test]
+fn every_method_says_what_it_is_about() {
+    let about = |method: &str, params: &str| {
+        let request = request(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#), &[]);
+        format!("{:?}", request.target())
+    };
+    for (method, params, target) in [
+        ("tools/call", r#"{"name":"a"}"#, "Tool(\"a\")"),
+        ("prompts/get", r#"{"name":"a b","arguments":{"x":"y"}}"#, "Prompt(\"a b\")"),
+        ("resources/read", r#"{"uri":"x:y"}"#, "Resource(\"x:y\")"),
+        ("resources/subscribe", r#"{"uri":"x:y"}"#, "Resource(\"x:y\")"),
+        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""}}"#, "Prompt(\"p\")"),
+        ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"x:{y}"},"argument":{"name":"a","value":""}}"#, "Resource(\"x:{y}\")"),
+        ("resources/list", r#"{"cursor":"c"}"#, "None"),
+        ("logging/setLevel", r#"{"level":"info"}"#, "None"),
+    ] {
+        assert_eq!(about(method, params), target, "{method}");
+    }
+}
+
+#[test]
+fn parameters_with_two_readings_are_refused() {
+    for (method, params) in [
+        ("resources/read", r#"{"uri":"file:///a/../b"}"#),
+        ("resources/read", r#"{"uri":"x:y","Uri":"x:z"}"#),
+        ("resources/read", "{}"),
+        ("resources/read", r#"{"uri":"x:y","requestState":"s"}"#),
+        ("prompts/get", r#"{"name":" p"}"#),
+        ("prompts/get", r#"{"name":"p","arguments":{"x":1}}"#),
+        ("prompts/get", r#"{"name":"p","inputResponses":{}}"#),
+        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p","uri":"x:y"},"argument":{"name":"a","value":""}}"#),
+        ("completion/complete", r#"{"ref":{"type":"ref/tool","name":"p"},"argument":{"name":"a","value":""}}"#),
+        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a"}}"#),
+        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""},"context":{"arguments":{"x":1}}}"#),
+        ("logging/setLevel", r#"{"level":"loud"}"#),
+        ("prompts/list", r#"{"cursor":1}"#),
+        ("tools/call", r#"{"name":"t","task":{}}"#),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let refused = read(body.as_bytes(), &head(&[]), &Limits::DEFAULT).unwrap_err();
+        assert_eq!((refused.status, refused.code), (400, Some(-32602)), "{body}");
+    }
+}
+
+#[test]
+fn a_client_answers_in_a_session_and_nowhere_else() {
+    let answer = |body: &str, fields: &[(&str, &str)]| read(body.as_bytes(), &head(fields), &Limits::DEFAULT);
+    let Ok(Incoming::Response(response)) = answer(r#"{"jsonrpc":"2.0","id":"ask","result":{"a":1.0}}"#, &[]) else {
+        panic!("not read")
+    };
+    assert_eq!(text(&message::upstream_response(&response, &Id::Int(3))), r#"{"jsonrpc":"2.0","id":3,"result":{"a":1.0}}"#);
+    assert!(answer(r#"{"jsonrpc":"2.0","id":"ask","error":{"code":-1,"message":"no"}}"#, &[]).is_ok());
+    for bad in [
+        r#"{"jsonrpc":"2.0","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"a","result":[]}"#,
+        r#"{"jsonrpc":"2.0","id":"a","error":{"code":"1","message":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":"a","error":{"code":1}}"#,
+        r#"{"jsonrpc":"2.0","id":"a","result":{},"error":{"code":1,"message":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":"a","result":{},"params":{}}"#,
+    ] {
+        assert_eq!(answer(bad, &[]).unwrap_err().code, Some(-32600), "{bad}");
+    }
+    let stateless = [("mcp-protocol-version", "2026-07-28")];
+    assert_eq!(answer(r#"{"jsonrpc":"2.0","id":"a","result":{}}"#, &stateless).unwrap_err().code, Some(-32600));
 }
 
 #[test]
 fn a_list_keeps_what_may_be_seen_in_order() {
     let list = r#"{"tools":[{"name":"c","x":1},{"name":"a"},{"title":"none"},{"name":1},{"name":"no space"},"b",{"name":"b"},{"name":"c","x":2}],"nextCursor":"","cacheScope":"public"}"#;
     let mut result = object(list);
-    assert_eq!(filter_tools(&mut result, |name| name != "a", Era::Stateless), Ok(6));
+    assert_eq!(filter(&mut result, Listed::Tools, |name| name != "a", Era::Stateless), Ok(6));
     assert_eq!(
         written(&result),
         r#"{"tools":[{"name":"c","x":1},{"name":"b"}],"nextCursor":"","cacheScope":"private"}"#
     );
     let mut result = object(r#"{"tools":[{"name":"a"}]}"#);
-    assert_eq!(filter_tools(&mut result, |_| false, Era::Session), Ok(1));
+    assert_eq!(filter(&mut result, Listed::Tools, |_| false, Era::Session), Ok(1));
     assert_eq!(written(&result), r#"{"tools":[]}"#);
     for bad in ["{}", r#"{"tools":{"name":"a"}}"#, r#"{"Tools":[]}"#] {
-        assert_eq!(filter_tools(&mut object(bad), |_| true, Era::Session), Err(UpstreamFault::ResultShape));
+        assert_eq!(filter(&mut object(bad), Listed::Tools, |_| true, Era::Session), Err(UpstreamFault::ResultShape));
     }
 }
 
@@ -209,7 +327,7 @@ fn a_list_keeps_what_may_be_seen_in_order() {
 fn a_tool_that_would_mirror_arguments_into_a_dangerous_field_is_not_shown() {
     let shown = |schema: &str| {
         let mut result = object(&format!(r#"{{"tools":[{{"name":"a","inputSchema":{schema}}}]}}"#));
-        filter_tools(&mut result, |_| true, Era::Stateless) == Ok(0)
+        filter(&mut result, Listed::Tools, |_| true, Era::Stateless) == Ok(0)
     };
     let property = |header: &str| format!(r#"{{"properties":{{"a":{{"type":"string","x-mcp-header":{header}}}}}}}"#);
     for good in [
@@ -237,10 +355,10 @@ fn a_server_does_not_speak_in_our_name() {
 #[test]
 fn only_served_capabilities_are_announced() {
     let mut result = object(
-        r#"{"capabilities":{"tools":{"listChanged":true},"prompts":{},"logging":{},"Tools":{}},"protocolVersion":"2025-11-25"}"#,
+        r#"{"capabilities":{"tools":{"listChanged":true},"tasks":{},"logging":{},"Tools":{}},"protocolVersion":"2025-11-25"}"#,
     );
     filter_capabilities(&mut result, Era::Session).unwrap();
-    assert_eq!(written(&result), r#"{"capabilities":{"tools":{"listChanged":true}},"protocolVersion":"2025-11-25"}"#);
+    assert_eq!(written(&result), r#"{"capabilities":{"tools":{"listChanged":true},"logging":{}},"protocolVersion":"2025-11-25"}"#);
     let mut result = object(
         r#"{"supportedVersions":["2026-07-28","2024-11-05","2025-11-25"],"capabilities":{"logging":{}},"cacheScope":"public"}"#,
     );
