@@ -3,6 +3,7 @@
 //! The pipeline fills [`Facts`] from a verified token and a parsed message; `explain`, tests and replay read them
 //! from JSON with [`Facts::from_json`]. A decision never looks at anything else but the Snapshot.
 
+pub(crate) mod method;
 mod read;
 
 use std::sync::Arc;
@@ -151,8 +152,14 @@ pub struct Facts {
     pub mcp_method: String,
     /// The bare tool name; given exactly with `tools/call`.
     pub tool: Option<String>,
-    /// The object of arguments; absent is the same as `{}`.
+    /// The object of arguments of a tool or prompt, or the params of what a server asks; absent is the same as `{}`.
     pub arguments: Option<Arc<Value>>,
+    /// The resource that is read, subscribed to or listened to, or the template that is completed.
+    pub resource_uri: Option<String>,
+    /// The prompt that is got or completed.
+    pub prompt: Option<String>,
+    /// The method that the server asks of its client; the other members are then those of the client's own request.
+    pub server_request: Option<String>,
     pub request: Option<Request>,
     /// Shared by all messages of one token.
     pub token: Option<Arc<Token>>,
@@ -174,6 +181,9 @@ impl Facts {
             mcp_method: mcp_method.into(),
             tool: None,
             arguments: None,
+            resource_uri: None,
+            prompt: None,
+            server_request: None,
             request: None,
             token: None,
             class: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::method::Method;
 use super::{Actor, Class, Facts, FactsError, Principal, PrincipalType, Request, Token};
 use crate::fields::{Fault, Fields, join};
 use crate::json::{Object, Value};
@@ -19,8 +20,8 @@ impl Facts {
     /// Reads the Facts JSON of the reference documentation.
     ///
     /// With a Snapshot, `principal.id` and `agent.id` may be the key of a declared person, service or agent.
-    /// Whatever later versions will read (`resource_uri`, `prompt`, `task`, `purpose`, `labels`, `device`, `acr`,
-    /// `session_age`) is accepted and has no effect.
+    /// Whatever later versions will read (`task`, `purpose`, `labels`, `device`, `acr`, `session_age`) is accepted and
+    /// has no effect.
     ///
     /// # Errors
     /// The first member that is unknown, missing, or not of its type.
@@ -31,7 +32,7 @@ impl Facts {
 
 fn read(value: &Value, snapshot: Option<&Snapshot>) -> Result<Facts, Fault> {
     let mut fields = Fields::of(value, "")?;
-    for later in ["resource_uri", "prompt", "task", "purpose", "labels", "device", "acr", "session_age"] {
+    for later in ["task", "purpose", "labels", "device", "acr", "session_age"] {
         fields.optional(later);
     }
     let principal = principal(fields.required("principal")?, snapshot)?;
@@ -44,14 +45,10 @@ fn read(value: &Value, snapshot: Option<&Snapshot>) -> Result<Facts, Fault> {
         None if tool.is_some() => "tools/call".to_owned(),
         None => return Err(fields.fault("mcp_method", "is missing, and there is no `tool` to tell it from")),
     };
-    let call = mcp_method == "tools/call";
-    if call != tool.is_some() {
-        return Err(fields.fault("tool", if call { "is missing" } else { "goes with `tools/call` only" }));
-    }
     let arguments = fields.optional("arguments").map(arguments).transpose()?;
-    if arguments.is_some() && !call {
-        return Err(fields.fault("arguments", "go with `tools/call` only"));
-    }
+    let resource_uri = fields.optional_string("resource_uri")?;
+    let prompt = fields.optional_string("prompt")?;
+    let server_request = fields.optional_string("server_request")?;
     let request = fields.optional("request").map(request).transpose()?;
     let token = fields.optional("token").map(token).transpose()?;
     let class = match fields.optional_text("class")? {
@@ -67,8 +64,26 @@ fn read(value: &Value, snapshot: Option<&Snapshot>) -> Result<Facts, Fault> {
         }
     };
     fields.finish()?;
-    let (principal, token) = (Arc::new(principal), token.map(Arc::new));
-    Ok(Facts { principal, agent, act, server, mcp_method, tool, arguments, request, token, class, time })
+    let facts = Facts {
+        principal: Arc::new(principal),
+        agent,
+        act,
+        server,
+        mcp_method,
+        tool,
+        arguments,
+        resource_uri,
+        prompt,
+        server_request,
+        request,
+        token: token.map(Arc::new),
+        class,
+        time,
+    };
+    match Method::find(&facts.mcp_method).map(|(_, method)| method.fits(&facts)) {
+        Some(Err((member, why))) => Err(Fault::at(member, why)),
+        Some(Ok(())) | None => Ok(facts),
+    }
 }
 
 /// Whole seconds since the epoch, rounded down.

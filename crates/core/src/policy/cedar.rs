@@ -1,8 +1,9 @@
 //! One slice as Cedar policies, and the question put to Cedar.
 //!
-//! The principal is the subject (`Human`, `Agent` or `Service`, in `Group`s), the action is the tool, the resource is
-//! the `Server`; the context holds what the conditions read (`lower`). Shadow rules are a second set, in which each is
-//! a permit: Cedar then tells which of them are met, and nothing else follows from them.
+//! The principal is the subject (`Human`, `Agent` or `Service`, in `Group`s), the action is the tool or the method, the
+//! resource is the `Server`; the context holds what the conditions read (`lower`), prompts and resources among it.
+//! Shadow rules are a second set, in which each is a permit: Cedar then tells which of them are met, and nothing else
+//! follows from them.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -98,7 +99,7 @@ impl Lowered {
             service: "Service".parse().ok()?,
             group: "Group".parse().ok()?,
         };
-        let action = format!("{}/{}", slice.server, slice.tool);
+        let action = &slice.action;
         let mut needs = Needs::default();
         let mut enforced = PolicySet::new();
         let mut shadow = PolicySet::new();
@@ -117,7 +118,7 @@ impl Lowered {
                 pst::PolicyID::from(AsRef::<str>::as_ref(&id)),
                 effect,
                 PrincipalConstraint::Any,
-                ActionConstraint::Eq(entity("Action", &action).ok()?),
+                ActionConstraint::Eq(entity("Action", action).ok()?),
                 ResourceConstraint::Eq(EntityOrSlot::Entity(entity("Server", &slice.server).ok()?)),
             );
             let template = template.try_with_clauses(vec![Clause::When(condition)]).ok()?;

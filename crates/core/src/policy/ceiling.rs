@@ -67,7 +67,9 @@ fn within(agent: &Agent, view: &View<'_>) -> bool {
         tools.filter_map(|tool| tool.strip_prefix(target.server)?.strip_prefix('/'))
     };
     let tool = match target.tool {
-        ToolFact::None => return true,
+        ToolFact::None if !target.is_object() => return true,
+        // A ceiling that lists tools is one for tools only: no prompt, no resource, and nothing asked outside a call.
+        ToolFact::None => ceiling.tools.is_none(),
         ToolFact::Named(tool) => ceiling.tools.is_none() || named().any(|name| name == tool),
         ToolFact::Unlisted(listed) => ceiling.tools.is_none() || named().any(|name| !listed.contains_key(name)),
     };

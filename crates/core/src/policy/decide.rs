@@ -9,42 +9,40 @@ use super::memory::Memory;
 use super::projection::{Reads, project, redacted};
 use super::rule::Effect;
 use super::slice::Slice;
-use super::view::{ClassFact, Classes, Target, ToolFact, View};
+use super::view::{ClassFact, Classes, NameFact, Target, ToolFact, View};
 use super::{Decision, Finding, Permit, Shadow, Verdict};
 use crate::deny::Reason;
-use crate::facts::{Facts, PrincipalType};
+use crate::facts::method::{Method, SERVER_REQUESTS};
+use crate::facts::{Class, Facts, PrincipalType};
 use crate::snapshot::{Redact, Snapshot};
-
-/// Messages that are no tool call and open nothing by themselves.
-const PASSING: [&str; 6] =
-    ["initialize", "notifications/initialized", "ping", "server/discover", "session/delete", "tools/list"];
 
 impl Snapshot {
     /// Decides one message.
     ///
-    /// The order of refusals: lockdown, an unknown server, a method that is not served, an agent that is not
-    /// registered or has expired, the rules, the agents' ceilings, the token's scopes. A message that is no tool call
-    /// passes if some tool of its server could be allowed to the caller and no deny names its method.
+    /// The order of refusals: lockdown, an unknown server, a method that is not known or does not fit what is named,
+    /// an agent that is not registered or has expired, the rules, the agents' ceilings, the token's scopes. A message
+    /// that names no tool, prompt or resource passes if one of its server could be allowed to the caller and no deny
+    /// names its method.
     #[must_use]
     pub fn decide(&self, facts: &Facts, memory: Memory) -> Decision {
         let view = self.view(facts);
         let timed = self.agents_of(facts).any(|agent| agent.expires.is_some());
-        let gate = self.gate(&view);
-        match view.target.tool {
-            ToolFact::Named(tool) if gate.is_ok() => {
-                let slice = self.policy.slices.slice(&self.policy.rules, &self.servers, &facts.server, tool);
-                self.answer(&view, &slice.reads, timed, memory, || self.call(&slice, &view, memory))
-            }
-            ToolFact::None if gate.is_ok() => {
-                let part = self.policy.slices.part(&self.policy.rules, &self.servers, &facts.server);
-                self.answer(&view, &part.reads, timed, memory, || self.pass(&part, &view))
-            }
-            ToolFact::Named(_) | ToolFact::None | ToolFact::Unlisted(_) => {
-                let reason = gate.err().unwrap_or(Reason::Internal);
-                let refuse = || Finding { reason: Some(reason), ..Finding::default() };
-                self.answer(&view, &Reads::default(), timed, Memory::Off, refuse)
-            }
+        if let Err(reason) = self.gate(&view) {
+            return self.refuse(reason, &view, timed);
         }
+        if !view.target.is_object() {
+            let part = self.policy.slices.part(&self.policy.rules, &self.servers, &facts.server);
+            return self.answer(&view, &part.reads, timed, memory, || self.pass(&part, &view));
+        }
+        match self.policy.slices.of(&self.policy.rules, &self.servers, &view.target) {
+            Some(slice) => self.answer(&view, &slice.reads, timed, memory, || self.call(&slice, &view, memory)),
+            None => self.refuse(Reason::Internal, &view, timed),
+        }
+    }
+
+    fn refuse(&self, reason: Reason, view: &View<'_>, timed: bool) -> Decision {
+        let find = || Finding { reason: Some(reason), ..Finding::default() };
+        self.answer(view, &Reads::default(), timed, Memory::Off, find)
     }
 
     /// The facts, resolved against the registry and the catalogue.
@@ -56,20 +54,29 @@ impl Snapshot {
             (None, None) => (None, None),
         };
         let registered = || Some(self.agents.get(actor?)?.owner.as_str());
-        let call = facts.mcp_method == "tools/call";
-        let tool = facts.tool.as_deref().filter(|_| call);
+        // What does not belong to the method is refused by the gate, and is nothing that a rule could read.
+        let method = Method::find(&facts.mcp_method).map(|(_, method)| method);
+        let tool = facts.tool.as_deref().filter(|_| method.is_some_and(|method| method.tool));
+        let named = |name: &'a Option<String>, can: bool| {
+            name.as_deref().filter(|_| can).map_or(NameFact::None, NameFact::Named)
+        };
+        let target = Target {
+            server: &facts.server,
+            method: &facts.mcp_method,
+            tool: tool.map_or(ToolFact::None, ToolFact::Named),
+            prompt: named(&facts.prompt, method.is_some_and(|method| method.prompt)),
+            resource: named(&facts.resource_uri, method.is_some_and(|method| method.resource)),
+            request: named(&facts.server_request, true),
+        };
         let class = match (tool, facts.class, self.servers.get(&facts.server)) {
+            (None, _, _) if target.is_object() => ClassFact::Is(Class::Read),
             (None, _, _) | (Some(_), None, None) => ClassFact::Missing,
             (Some(_), Some(class), _) => ClassFact::Is(class),
             (Some(tool), None, Some(server)) => ClassFact::Is(server.class_of(tool)),
         };
         View {
             facts,
-            target: Target {
-                server: &facts.server,
-                method: &facts.mcp_method,
-                tool: tool.map_or(ToolFact::None, ToolFact::Named),
-            },
+            target,
             actor,
             owner: owner.map(|owner| self.owner_key(owner)).or_else(registered),
             class,
@@ -88,13 +95,11 @@ impl Snapshot {
         if !known {
             return Err(Reason::UnknownServer);
         }
-        match view.target.tool {
-            ToolFact::Named(_) => {}
-            ToolFact::None if PASSING.contains(&view.target.method) => {}
-            // A tool call without a tool is nothing that a rule could have meant.
-            ToolFact::None if view.target.method == "tools/call" => return Err(Reason::Malformed),
-            ToolFact::None | ToolFact::Unlisted(_) => return Err(Reason::UnknownMethod),
+        let (_, method) = Method::find(view.target.method).ok_or(Reason::UnknownMethod)?;
+        if view.facts.server_request.as_deref().is_some_and(|asked| !SERVER_REQUESTS.contains(&asked)) {
+            return Err(Reason::UnknownMethod);
         }
+        method.fits(view.facts).map_err(|_| Reason::Malformed)?;
         self.check_agents(view.facts)
     }
 
@@ -127,7 +132,7 @@ impl Snapshot {
         Decision { verdict, finding, facts_json, recorded_json }
     }
 
-    /// A tool call: Cedar decides on the tool's slice.
+    /// Something that is named: Cedar decides on its slice.
     fn call(&self, slice: &Slice, view: &View<'_>, memory: Memory) -> Finding {
         let Some(matched) = slice.lowered().and_then(|lowered| lowered.ask(view, &self.policy.subjects, memory)) else {
             return Finding { reason: Some(Reason::Internal), ..Finding::default() };

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::leaf::Truth;
 use super::memory::Memory;
-use super::rule::{Branch, Effect, Join, Rule, RuleRef};
-use super::view::{ClassFact, NO_TOOLS, Target, ToolFact, View};
-use super::walk::{branch_truth, leaf_truth};
+use super::rule::{Branch, Effect, Join, Leaf, Rule, RuleRef};
+use super::view::{ClassFact, NO_TOOLS, NameFact, Target, ToolFact, View};
+use super::walk::{branch_truth, leaf_truth, tests_truth};
 use super::{Decision, Finding, Shadow, Verdict};
 use crate::deny::Reason;
 use crate::facts::Facts;
@@ -59,27 +59,33 @@ impl Snapshot {
         Value::Object(answer)
     }
 
-    /// The view under which rules are compared: a message that is no tool call is judged as the call of some tool.
+    /// The view under which rules are compared: a message that names nothing is judged as one that names anything.
     fn near_view<'a>(&'a self, facts: &'a Facts) -> View<'a> {
         let view = self.view(facts);
-        match view.target.tool {
-            ToolFact::None => View {
-                supposing: true,
-                class: ClassFact::Unknown,
-                target: Target { tool: ToolFact::Unlisted(&NO_TOOLS), ..view.target },
-                ..view
-            },
-            ToolFact::Named(_) | ToolFact::Unlisted(_) => view,
+        if view.target.is_object() {
+            return view;
         }
+        let target = Target {
+            tool: ToolFact::Unlisted(&NO_TOOLS),
+            prompt: NameFact::Unknown,
+            resource: NameFact::Unknown,
+            ..view.target
+        };
+        View { supposing: true, class: ClassFact::Unknown, target, ..view }
     }
 
     fn nearest(&self, facts: &Facts) -> Vec<Value> {
         let view = self.near_view(facts);
+        // What is decided by what else could be allowed is near to any rule.
+        let spoken = view.supposing;
         let allows = self.policy.rules.iter().filter(|rule| rule.effect == Effect::Allow && !rule.shadow);
         let mut near: Vec<(usize, &Rule, Vec<&str>)> = allows
             .filter_map(|rule| {
-                let (distance, failed) =
-                    rule.branches.iter().map(|branch| distance(branch, &view)).min_by_key(|(distance, _)| *distance)?;
+                let (distance, failed) = rule
+                    .branches
+                    .iter()
+                    .map(|branch| distance(branch, &view, spoken))
+                    .min_by_key(|(distance, _)| *distance)?;
                 Some((distance, rule, failed))
             })
             .collect();
@@ -102,10 +108,13 @@ impl Snapshot {
     }
 }
 
-/// How many leaves would have to change for a branch to be met, and the leaves that are not met.
-fn distance<'a>(branch: &'a Branch, view: &View<'_>) -> (usize, Vec<&'a str>) {
-    let failed = |leaf: &&super::rule::Leaf| leaf_truth(leaf, Effect::Allow, view) == Truth::No;
-    let failed: Vec<&str> = branch.leaves.iter().filter(failed).map(|leaf| leaf.text.as_ref()).collect();
+/// How many leaves would have to change for a branch to be met, and the leaves that are not met; `spoken` if it does not
+/// matter what the rule speaks of.
+fn distance<'a>(branch: &'a Branch, view: &View<'_>, spoken: bool) -> (usize, Vec<&'a str>) {
+    let failed = |leaf: &&Leaf| tests_truth(leaf, Effect::Allow, view) == Truth::No;
+    let mut failed: Vec<&str> = branch.leaves.iter().filter(failed).map(|leaf| leaf.text.as_ref()).collect();
+    let silent = |leaf: &&Leaf| !spoken && !leaf.speaks.covers(&view.target);
+    failed.extend(branch.leaves.iter().find(silent).map(|leaf| leaf.speaks.words()));
     match branch.join {
         Join::All => (failed.len(), failed),
         Join::Any => (1, failed),

@@ -4,9 +4,11 @@
 //! could not be judged, and by absence where it stands negated. The table itself, worked out case by case, is
 //! `tests/golden/table_of_doubt.json`.
 
+use std::collections::BTreeMap;
+
 use super::rule::{Criterion, Effect, Literal};
 use super::test::Test;
-use super::view::{Classes, Datum, ToolFact, View};
+use super::view::{Classes, Datum, View};
 use crate::facts::Class;
 use crate::json::Value;
 
@@ -29,10 +31,9 @@ pub(crate) fn judge(literal: &Literal, effect: Effect, view: &View<'_>) -> Truth
     let stand = Stand { effect, negative: literal.negative };
     let test = &literal.test;
     match view.datum(&literal.criterion) {
-        Datum::Unknown => match view.target.tool {
-            ToolFact::Unlisted(_) => unlisted(literal, stand, view),
-            ToolFact::None | ToolFact::Named(_) => Truth::Maybe,
-        },
+        Datum::Unknown => Truth::Maybe,
+        Datum::Unlisted(listed) => unlisted(literal, stand, view.target.server, listed),
+        Datum::Begins(start) => begins(test, stand, start),
         Datum::Missing => stand.missing().into(),
         Datum::Error => stand.settle(None).into(),
         Datum::Flag(flag) => stand.settle(Some(flag)).into(),
@@ -155,19 +156,14 @@ fn scope(literal: &Literal, stand: Stand, view: &View<'_>) -> Truth {
 }
 
 /// A literal on a tool that nobody has named yet: what can be said from its server, and from its not being listed.
-fn unlisted(literal: &Literal, stand: Stand, view: &View<'_>) -> Truth {
-    let ToolFact::Unlisted(listed) = view.target.tool else { return Truth::Maybe };
-    let qualified = match literal.criterion {
-        Criterion::Tool => true,
-        Criterion::McpTool => false,
-        _ => return Truth::Maybe,
-    };
+fn unlisted(literal: &Literal, stand: Stand, server: &str, listed: &BTreeMap<String, Class>) -> Truth {
+    let qualified = matches!(literal.criterion, Criterion::Tool);
     // The bare name that an operand asks for, if it is of this server at all.
     let bare = |operand: &'_ str| -> Option<String> {
         if !qualified {
             return Some(operand.to_owned());
         }
-        operand.strip_prefix(view.target.server)?.strip_prefix('/').map(str::to_owned)
+        operand.strip_prefix(server)?.strip_prefix('/').map(str::to_owned)
     };
     match &literal.test {
         Test::Is(operands) if operands.texts().is_empty() => stand.settle(None).into(),
@@ -177,15 +173,31 @@ fn unlisted(literal: &Literal, stand: Stand, view: &View<'_>) -> Truth {
             if possible { Truth::Maybe } else { stand.settle(Some(false)).into() }
         }
         Test::StartsWith(start) => {
-            let prefix = if qualified { format!("{}/", view.target.server) } else { String::new() };
-            if prefix.starts_with(start.as_str()) {
-                stand.settle(Some(true)).into()
-            } else if start.starts_with(&prefix) {
-                Truth::Maybe
-            } else {
-                stand.settle(Some(false)).into()
-            }
+            let prefix = if qualified { format!("{server}/") } else { String::new() };
+            from_start(start, stand, &prefix)
         }
         _ => Truth::Maybe,
+    }
+}
+
+/// A literal on a text of which only the start is known.
+fn begins(test: &Test, stand: Stand, prefix: &str) -> Truth {
+    match test {
+        Test::Is(operands) if operands.texts().is_empty() => stand.settle(None).into(),
+        Test::Is(operands) if operands.texts().iter().any(|operand| operand.starts_with(prefix)) => Truth::Maybe,
+        Test::Is(_) => stand.settle(Some(false)).into(),
+        Test::StartsWith(start) => from_start(start, stand, prefix),
+        _ => Truth::Maybe,
+    }
+}
+
+/// Whether a text that begins with `prefix` begins with `start`.
+fn from_start(start: &str, stand: Stand, prefix: &str) -> Truth {
+    if prefix.starts_with(start) {
+        stand.settle(Some(true)).into()
+    } else if start.starts_with(prefix) {
+        Truth::Maybe
+    } else {
+        stand.settle(Some(false)).into()
     }
 }

@@ -11,7 +11,7 @@ use cedar_policy::pst::{self, BinaryOp, EntityType, EntityUID, Expr, Name, Patte
 
 use super::rule::{Criterion, Effect, Join, Literal};
 use super::test::Test;
-use super::view::{ClassFact, View};
+use super::view::{ClassFact, NameFact, View};
 use super::walk::Formula;
 use crate::json::Value;
 
@@ -40,6 +40,9 @@ pub(super) enum Fact {
     Email,
     Origin,
     Owner,
+    Prompt,
+    ResourceUri,
+    ServerRequest,
 }
 
 impl Fact {
@@ -51,6 +54,9 @@ impl Fact {
             Criterion::Email => Self::Email,
             Criterion::Origin => Self::Origin,
             Criterion::Owner => Self::Owner,
+            Criterion::Prompt => Self::Prompt,
+            Criterion::ResourceUri => Self::ResourceUri,
+            Criterion::ServerRequest => Self::ServerRequest,
             _ => return None,
         })
     }
@@ -64,6 +70,9 @@ impl Fact {
             Self::Email => "email",
             Self::Origin => "origin",
             Self::Owner => "owner",
+            Self::Prompt => "prompt",
+            Self::ResourceUri => "resource_uri",
+            Self::ServerRequest => "server_request",
         }
     }
 
@@ -79,7 +88,17 @@ impl Fact {
             Self::Email => view.email(),
             Self::Origin => view.facts.request.as_ref()?.origin.as_deref(),
             Self::Owner => view.owner,
+            Self::Prompt => named(view.target.prompt),
+            Self::ResourceUri => named(view.target.resource),
+            Self::ServerRequest => named(view.target.request),
         }
+    }
+}
+
+fn named(name: NameFact<'_>) -> Option<&str> {
+    match name {
+        NameFact::Named(name) => Some(name),
+        NameFact::None | NameFact::Begins(_) | NameFact::Unknown => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The projection: exactly the facts that a decision can read, as canonical Facts JSON.
 //!
 //! It is what answers are remembered by and what the record keeps for replay, so the two can never part: facts
-//! with the same projection get the same decision, and the projection alone gives it again. Who acts, on which
-//! tool, and of what class are always in it.
+//! with the same projection get the same decision, and the projection alone gives it again. Who acts, on which tool,
+//! prompt or resource, and of what class are always in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::leaf::scope_words;
 use super::rule::{Criterion, Literal};
 use super::test::Test;
-use super::view::{ClassFact, ToolFact, View};
+use super::view::{ClassFact, NameFact, ToolFact, View};
 use crate::audit::{Redaction, mark};
 use crate::facts::{Class, Facts, PrincipalType};
 use crate::json::{Object, Value, canonical, write_str};
@@ -68,8 +68,8 @@ impl Ord for Utf16 {
 }
 
 impl Reads {
-    /// What these literals read; `call` says whether there are arguments to be read.
-    pub fn of<'a>(literals: impl Iterator<Item = &'a Literal>, call: bool) -> Self {
+    /// What these literals read; `arguments` says whether there are any to be read.
+    pub fn of<'a>(literals: impl Iterator<Item = &'a Literal>, arguments: bool) -> Self {
         let mut reads = Self::default();
         for literal in literals {
             match &literal.criterion {
@@ -79,7 +79,7 @@ impl Reads {
                     reads.claims.push((path.text.clone(), path.keys.first().cloned().unwrap_or_default()));
                 }
                 Criterion::Owner => reads.owner = true,
-                Criterion::Argument(path) if call => {
+                Criterion::Argument(path) if arguments => {
                     reads.arguments.get_or_insert_default().add(&path.keys);
                 }
                 Criterion::SourceIp => reads.ip = true,
@@ -104,7 +104,10 @@ impl Reads {
                 | Criterion::Tool
                 | Criterion::McpTool
                 | Criterion::Action
-                | Criterion::McpMethod => {}
+                | Criterion::McpMethod
+                | Criterion::ResourceUri
+                | Criterion::Prompt
+                | Criterion::ServerRequest => {}
             }
         }
         reads.claims.sort_unstable();
@@ -198,7 +201,7 @@ pub(crate) fn project(view: &View<'_>, reads: &Reads, timed: bool) -> Vec<u8> {
         }
         out.push(b'}');
     }
-    if let (Some(tree), Some(arguments), ToolFact::Named(_)) = (&reads.arguments, &facts.arguments, view.target.tool) {
+    if let (Some(tree), Some(arguments), true) = (&reads.arguments, &facts.arguments, view.target.has_arguments()) {
         top.key("arguments", out);
         tree.write(arguments, out);
     }
@@ -208,8 +211,17 @@ pub(crate) fn project(view: &View<'_>, reads: &Reads, timed: bool) -> Vec<u8> {
     top.text("mcp_method", view.target.method, out);
     top.key("principal", out);
     principal(view, reads, out);
+    if let NameFact::Named(prompt) = view.target.prompt {
+        top.text("prompt", prompt, out);
+    }
     request(view, reads, &mut top, out);
+    if let NameFact::Named(uri) = view.target.resource {
+        top.text("resource_uri", uri, out);
+    }
     top.text("server", view.target.server, out);
+    if let NameFact::Named(method) = view.target.request {
+        top.text("server_request", method, out);
+    }
     if let Some(second) = facts.time.filter(|_| reads.time || timed)
         && let Ok(instant) = jiff::Timestamp::from_second(second)
     {

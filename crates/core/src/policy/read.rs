@@ -9,7 +9,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use regex::{Regex, RegexBuilder};
 
-use super::rule::{Branch, Criterion, Effect, Join, Leaf, Literal, Path, Rule, RuleRef};
+use super::rule::{Branch, Criterion, Effect, Join, Leaf, Literal, Path, Rule, RuleRef, Speaks};
 use super::test::{Operands, Order, Test, is_canonical_host, is_plain_path};
 use crate::fields::{Fault, Fields};
 use crate::json::{Number, Value, canonical};
@@ -79,7 +79,7 @@ impl Reader {
         let mut branches = Vec::new();
         for (at, branch) in fields.list("any")?.iter().enumerate() {
             // An operator without leaves says nothing; it is not vacuously true.
-            branches.extend(self.branch(branch, &format!("{path}.any[{at}]"))?);
+            branches.extend(self.branch(branch, effect, &format!("{path}.any[{at}]"))?);
         }
         fields.finish()?;
         let names_method = branches
@@ -90,7 +90,7 @@ impl Reader {
         Ok(Rule { named: Arc::new(named), effect, shadow, branches, names_method })
     }
 
-    fn branch(&mut self, value: &Value, path: &str) -> Result<Option<Branch>, Fault> {
+    fn branch(&mut self, value: &Value, effect: Effect, path: &str) -> Result<Option<Branch>, Fault> {
         let mut fields = Fields::of(value, path)?;
         let (join, negated) = match fields.text("op")? {
             "and" => (Join::All, false),
@@ -100,9 +100,17 @@ impl Reader {
             _ => return Err(fields.fault("op", "must be and, or, not or nor")),
         };
         let leaves = fields.list("of")?.iter().enumerate();
-        let leaves: Vec<Leaf> =
+        let mut leaves: Vec<Leaf> =
             leaves.map(|(at, leaf)| self.leaf(leaf, negated, &format!("{path}.of[{at}]"))).collect::<Result<_, _>>()?;
         fields.finish()?;
+        let whole = Speaks::of(&leaves);
+        for leaf in &mut leaves {
+            leaf.speaks = match (effect, join) {
+                (Effect::Deny, _) => Speaks::OfAnything,
+                (Effect::Allow, Join::All) => whole,
+                (Effect::Allow, Join::Any) => Speaks::of([&*leaf]),
+            };
+        }
         Ok((!leaves.is_empty()).then_some(Branch { join, leaves }))
     }
 
@@ -129,7 +137,7 @@ impl Reader {
         }
         // Negating a leaf of several tests negates each, and one of them is enough (De Morgan).
         let join = if negated { Join::Any } else { Join::All };
-        Ok(Leaf { join, literals, text: text.into() })
+        Ok(Leaf { join, literals, text: text.into(), speaks: Speaks::OfAnything })
     }
 
     fn criterion(&self, name: &str, of: Option<&str>) -> Result<Criterion, (&'static str, String)> {
@@ -160,6 +168,9 @@ impl Reader {
             "mcp_tool" => Criterion::McpTool,
             "action" => Criterion::Action,
             "mcp_method" => Criterion::McpMethod,
+            "resource_uri" => Criterion::ResourceUri,
+            "prompt" => Criterion::Prompt,
+            "server_request" => Criterion::ServerRequest,
             "argument" => Criterion::Argument(path()?),
             "source_ip" => Criterion::SourceIp,
             "origin" => Criterion::Origin,
@@ -253,6 +264,9 @@ impl Reader {
             | Criterion::McpTool
             | Criterion::Action
             | Criterion::McpMethod
+            | Criterion::ResourceUri
+            | Criterion::Prompt
+            | Criterion::ServerRequest
             | Criterion::Origin => match op {
                 "lt" | "lte" | "gt" | "gte" => Err(wrong()),
                 _ => self.scalar(op, operand).unwrap_or_else(|| Err(wrong())),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::test::Test;
+use super::view::Target;
 
 /// Whether a rule opens or closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,9 @@ pub(crate) enum Criterion {
     McpTool,
     Action,
     McpMethod,
+    ResourceUri,
+    Prompt,
+    ServerRequest,
     Argument(Path),
     SourceIp,
     Origin,
@@ -56,9 +60,18 @@ pub(crate) enum Criterion {
 }
 
 impl Criterion {
-    /// Whether server, method and tool name alone settle it, so that a slice can fold it away.
+    /// Whether what is asked for settles it, arguments apart, so that a slice can fold it away as far as it knows.
     pub fn is_target(&self) -> bool {
-        matches!(self, Self::Server | Self::Tool | Self::McpTool | Self::McpMethod)
+        matches!(
+            self,
+            Self::Server
+                | Self::Tool
+                | Self::McpTool
+                | Self::McpMethod
+                | Self::ResourceUri
+                | Self::Prompt
+                | Self::ServerRequest
+        )
     }
 }
 
@@ -81,6 +94,55 @@ pub(crate) struct Literal {
     pub negative: bool,
 }
 
+/// Which messages one way of a rule to be met speaks of.
+///
+/// A way is the whole of an `and`, or one leaf of an `or`. In an allow, what none of its leaves speaks of is not meant
+/// by it; a deny speaks of whatever it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    OfAnything,
+    /// An allow without `mcp_method`, `resource_uri`, `prompt` or `server_request`.
+    OfCalls,
+    /// An allow with one of the first three.
+    OfMessages,
+    /// An allow with `server_request`.
+    OfRequests,
+}
+
+impl Speaks {
+    /// What an allow speaks of whose leaves are all met at once.
+    pub fn of<'a>(leaves: impl IntoIterator<Item = &'a Leaf>) -> Self {
+        let literals = leaves.into_iter().flat_map(|leaf| &leaf.literals);
+        literals.fold(Self::OfCalls, |speaks, literal| match (&literal.criterion, speaks) {
+            (Criterion::ServerRequest, _) | (_, Self::OfRequests) => Self::OfRequests,
+            (Criterion::McpMethod | Criterion::ResourceUri | Criterion::Prompt, _) => Self::OfMessages,
+            _ => speaks,
+        })
+    }
+
+    /// Whether it speaks of this.
+    pub fn covers(self, target: &Target<'_>) -> bool {
+        match self {
+            Self::OfAnything => true,
+            Self::OfCalls => target.method == "tools/call" && !target.is_request(),
+            Self::OfMessages => !target.is_request(),
+            Self::OfRequests => target.is_request(),
+        }
+    }
+
+    /// The same for people, as something that a message can fail on.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::OfAnything => "",
+            Self::OfCalls => {
+                "an allow without `mcp_method`, `resource_uri`, `prompt` or `server_request` speaks of tools/call only"
+            }
+            Self::OfMessages => "only an allow with `server_request` speaks of what a server asks",
+            Self::OfRequests => "an allow with `server_request` speaks of what a server asks only",
+        }
+    }
+}
+
 /// One leaf of a rule: what one line of YAML says.
 #[derive(Debug)]
 pub(crate) struct Leaf {
@@ -88,6 +150,8 @@ pub(crate) struct Leaf {
     pub literals: Vec<Arc<Literal>>,
     /// The leaf as the file has it.
     pub text: Arc<str>,
+    /// What the way speaks of that it belongs to.
+    pub speaks: Speaks,
 }
 
 /// One non-empty operator of a rule.

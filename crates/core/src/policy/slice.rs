@@ -1,8 +1,9 @@
-//! Slices: the few rules that can speak of one tool of one server, with everything about the target folded away.
+//! Slices: the few rules that can speak of what is asked of one server, with everything that is then known folded away.
 //!
-//! Thousands of rules are cut first by server and then by tool, each when it is first asked for, so that loading
-//! and deciding both stay proportional to what is used. Names that nobody declared come from callers; their slices
-//! are kept in a bounded cache.
+//! What is asked is a tool; or another method, whatever prompt or resource it names; or something that the server asks
+//! during a message of some method. Thousands of rules are cut first by server and then by that, each when it is first
+//! asked for, so that loading and deciding both stay proportional to what is used. Names that nobody declared come
+//! from callers; their slices are kept in a bounded cache.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -13,8 +14,9 @@ use super::cedar::Lowered;
 use super::leaf::Truth;
 use super::projection::Reads;
 use super::rule::{Criterion, Effect, Literal, Rule};
-use super::view::{ClassFact, Classes, NO_TOOLS, Target, ToolFact, View};
+use super::view::{ClassFact, Classes, NO_TOOLS, NameFact, Target, ToolFact, View};
 use super::walk::{Formula, rule_truth};
+use crate::facts::method::{METHODS, Method};
 use crate::facts::{Facts, Principal, PrincipalType};
 use crate::snapshot::Server;
 
@@ -34,13 +36,23 @@ pub(crate) struct Residue {
     pub formula: Formula,
 }
 
-/// The rules that concern calls of one tool.
+/// What is asked of a server; a method by its place in [`METHODS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Asked<Name> {
+    Tool(Name),
+    Method(usize),
+    /// Of the client, during a message of this method.
+    Request(usize),
+}
+
+/// The rules that concern one thing asked of one server.
 #[derive(Debug)]
 pub(crate) struct Slice {
     pub residues: Vec<Residue>,
     pub reads: Reads,
     pub server: String,
-    pub tool: String,
+    /// What Cedar is told is done.
+    pub action: String,
     lowered: OnceLock<Option<Lowered>>,
 }
 
@@ -52,13 +64,16 @@ pub(crate) struct Part {
     /// What a decision on a message that is no tool call can read.
     pub reads: Reads,
     tools: HashMap<String, OnceLock<Arc<Slice>>>,
+    /// By the place of the method.
+    methods: Vec<OnceLock<Arc<Slice>>>,
+    requests: Vec<OnceLock<Arc<Slice>>>,
 }
 
 /// All slices.
 #[derive(Debug)]
 pub(crate) struct Slices {
     parts: HashMap<String, OnceLock<Arc<Part>>>,
-    undeclared: Cache<(String, String), Arc<Slice>>,
+    undeclared: Cache<(String, Asked<String>), Arc<Slice>>,
 }
 
 impl Slices {
@@ -87,28 +102,89 @@ impl Slices {
 
     /// The rules of one tool of one server.
     pub fn slice(&self, rules: &[Rule], servers: &BTreeMap<String, Server>, server: &str, tool: &str) -> Arc<Slice> {
+        self.find(rules, servers, server, Asked::Tool(tool))
+    }
+
+    /// The rules of what `target` names; `None` if it names nothing that rules decide by themselves.
+    pub fn of(&self, rules: &[Rule], servers: &BTreeMap<String, Server>, target: &Target<'_>) -> Option<Arc<Slice>> {
+        let asked = match target.tool {
+            _ if target.is_request() => Asked::Request(Method::find(target.method)?.0),
+            ToolFact::Named(tool) => Asked::Tool(tool),
+            ToolFact::None if target.is_object() => Asked::Method(Method::find(target.method)?.0),
+            ToolFact::None | ToolFact::Unlisted(_) => return None,
+        };
+        Some(self.find(rules, servers, target.server, asked))
+    }
+
+    fn find(&self, rules: &[Rule], servers: &BTreeMap<String, Server>, server: &str, asked: Asked<&str>) -> Arc<Slice> {
         if let Some(part) = self.parts.get(server) {
             let part = part.get_or_init(|| Arc::new(Part::new(rules, servers.get(server), server)));
-            if let Some(slice) = part.tools.get(tool) {
-                return Arc::clone(slice.get_or_init(|| Arc::new(Slice::new(rules, &part.rules, server, tool))));
+            let slice = match asked {
+                Asked::Tool(tool) => part.tools.get(tool),
+                Asked::Method(at) => part.methods.get(at),
+                Asked::Request(at) => part.requests.get(at),
+            };
+            if let Some(slice) = slice {
+                return Arc::clone(slice.get_or_init(|| Arc::new(Slice::new(rules, &part.rules, server, asked))));
             }
         }
-        let key = (server.to_owned(), tool.to_owned());
+        let name = match asked {
+            Asked::Tool(tool) => Asked::Tool(tool.to_owned()),
+            Asked::Method(at) => Asked::Method(at),
+            Asked::Request(at) => Asked::Request(at),
+        };
+        let key = (server.to_owned(), name);
         if let Some(slice) = self.undeclared.get(&key) {
             return slice;
         }
         let part = self.part(rules, servers, server);
-        let slice = Arc::new(Slice::new(rules, &part.rules, server, tool));
+        let slice = Arc::new(Slice::new(rules, &part.rules, server, asked));
         self.undeclared.insert(key, Arc::clone(&slice));
         slice
     }
 }
 
+impl Asked<&str> {
+    /// All that is known of the target, and a name for it.
+    fn target<'a>(self, server: &'a str) -> (Target<'a>, String)
+    where
+        Self: 'a,
+    {
+        const TABLE: &[Method] = &METHODS;
+        let of = |at: usize, request| {
+            let method = TABLE.get(at);
+            let named = |can: bool| if can { NameFact::Unknown } else { NameFact::None };
+            let tool = method.is_some_and(|method| method.tool);
+            Target {
+                tool: if tool { ToolFact::Unlisted(&NO_TOOLS) } else { ToolFact::None },
+                prompt: named(method.is_some_and(|method| method.prompt)),
+                resource: named(method.is_some_and(|method| method.resource)),
+                request,
+                ..Target::bare(server, method.map_or("", |method| method.name))
+            }
+        };
+        match self {
+            Self::Tool(tool) => {
+                let target = Target { tool: ToolFact::Named(tool), ..Target::bare(server, "tools/call") };
+                (target, format!("{server}/{tool}"))
+            }
+            Self::Method(at) => {
+                let target = of(at, NameFact::None);
+                (target, target.method.to_owned())
+            }
+            Self::Request(at) => {
+                let target = of(at, NameFact::Unknown);
+                (target, format!("{} asks", target.method))
+            }
+        }
+    }
+}
+
 /// The view of a target about which nothing else is known.
-fn bare_view<'a>(facts: &'a Facts, server: &'a str, tool: ToolFact<'a>) -> View<'a> {
+fn bare_view<'a>(facts: &'a Facts, target: Target<'a>) -> View<'a> {
     View {
         facts,
-        target: Target { server, method: "tools/call", tool },
+        target,
         actor: None,
         owner: None,
         class: ClassFact::Unknown,
@@ -124,7 +200,8 @@ impl Part {
         let facts = Facts::new(Principal::new(PrincipalType::Human, ""), name, "tools/call");
         // Only the server is known here: a method or a tool of it that a rule names may still be the one. A message
         // that is no call has no tool, which meets a negated leaf of a deny.
-        let view = bare_view(&facts, name, ToolFact::Unlisted(&NO_TOOLS));
+        let target = Target { tool: ToolFact::Unlisted(&NO_TOOLS), ..Target::bare(name, "tools/call") };
+        let view = bare_view(&facts, target);
         let possible = |literal: &Literal, effect| match literal.criterion {
             Criterion::Tool if effect == Effect::Deny && literal.negative => Truth::Maybe,
             Criterion::Server | Criterion::Tool => super::leaf::judge(literal, effect, &view),
@@ -144,14 +221,16 @@ impl Part {
         let literals = literals.flat_map(|branch| &branch.leaves).flat_map(|leaf| &leaf.literals);
         let reads = Reads::of(literals.map(AsRef::as_ref), false);
         let tools = listed.keys().map(|tool| (tool.clone(), OnceLock::new())).collect();
-        Self { rules: kept, reads, tools }
+        let unset = || METHODS.iter().map(|_| OnceLock::new()).collect();
+        Self { rules: kept, reads, tools, methods: unset(), requests: unset() }
     }
 }
 
 impl Slice {
-    fn new(rules: &[Rule], candidates: &[usize], server: &str, tool: &str) -> Self {
-        let facts = Facts::new(Principal::new(PrincipalType::Human, ""), server, "tools/call");
-        let view = bare_view(&facts, server, ToolFact::Named(tool));
+    fn new(rules: &[Rule], candidates: &[usize], server: &str, asked: Asked<&str>) -> Self {
+        let facts = Facts::new(Principal::new(PrincipalType::Human, ""), server, "");
+        let (target, action) = asked.target(server);
+        let view = bare_view(&facts, target);
         let residue = |index: &usize| {
             let rule = rules.get(*index)?;
             match Formula::residual(rule, &view) {
@@ -164,16 +243,16 @@ impl Slice {
         for residue in &residues {
             residue.formula.each_literal(&mut |found| literals.push(Arc::clone(found)));
         }
-        let reads = Reads::of(literals.iter().map(AsRef::as_ref), true);
-        Self { residues, reads, server: server.to_owned(), tool: tool.to_owned(), lowered: OnceLock::new() }
+        let reads = Reads::of(literals.iter().map(AsRef::as_ref), target.has_arguments());
+        Self { residues, reads, server: server.to_owned(), action, lowered: OnceLock::new() }
     }
 
-    /// Its rules as Cedar policies; `None` if Cedar does not take them, which refuses every call of the tool.
+    /// Its rules as Cedar policies; `None` if Cedar does not take them, which refuses whatever is asked.
     pub fn lowered(&self) -> Option<&Lowered> {
         self.lowered.get_or_init(|| Lowered::new(self)).as_ref()
     }
 
-    /// Whether some call of the tool could be allowed by the rules: an enforced allow may be met, and no enforced
+    /// Whether something like `view` could be allowed by the rules: an enforced allow may be met, and no enforced
     /// deny surely is.
     pub fn could(&self, view: &View<'_>) -> bool {
         let met = |residue: &Residue| residue.formula.truth(residue.effect, view);

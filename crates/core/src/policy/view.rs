@@ -42,12 +42,56 @@ pub(crate) enum ToolFact<'a> {
     Unlisted(&'a BTreeMap<String, Class>),
 }
 
+/// What is known of the name of something else that a message may speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameFact<'a> {
+    /// The message speaks of none.
+    None,
+    Named(&'a str),
+    /// Some name that begins with this.
+    Begins(&'a str),
+    /// Not even whether there is one.
+    Unknown,
+}
+
 /// What is asked for, arguments apart.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub server: &'a str,
     pub method: &'a str,
     pub tool: ToolFact<'a>,
+    pub prompt: NameFact<'a>,
+    pub resource: NameFact<'a>,
+    /// What the server asks of its client; the rest is then that of the client's own request.
+    pub request: NameFact<'a>,
+}
+
+impl<'a> Target<'a> {
+    /// A message of this method that names no object.
+    pub fn bare(server: &'a str, method: &'a str) -> Self {
+        let (prompt, resource, request) = (NameFact::None, NameFact::None, NameFact::None);
+        Self { server, method, tool: ToolFact::None, prompt, resource, request }
+    }
+
+    /// Whether the server asks its client.
+    pub fn is_request(&self) -> bool {
+        self.request != NameFact::None
+    }
+
+    /// Whether it names an object, or is asked by the server: what rules alone decide.
+    pub fn is_object(&self) -> bool {
+        !matches!(self.tool, ToolFact::None)
+            || self.prompt != NameFact::None
+            || self.resource != NameFact::None
+            || self.is_request()
+    }
+
+    /// Whether there are arguments.
+    pub fn has_arguments(&self) -> bool {
+        !matches!(self.tool, ToolFact::None)
+            || self.is_request()
+            || (self.prompt != NameFact::None && self.method == "prompts/get")
+    }
 }
 
 /// The class of the action.
@@ -67,6 +111,10 @@ pub(crate) enum Datum<'a> {
     Error,
     /// Not known yet: lists only.
     Unknown,
+    /// The name of some tool that no catalogue lists: lists only.
+    Unlisted(&'a BTreeMap<String, Class>),
+    /// Some text that begins with this: lists only.
+    Begins(&'a str),
     Flag(bool),
     Text(Cow<'a, str>),
     Json(&'a Value),
@@ -124,22 +172,26 @@ impl<'a> View<'a> {
             Criterion::Tool => match self.target.tool {
                 ToolFact::None => Datum::Missing,
                 ToolFact::Named(tool) => Datum::Text(Cow::Owned(format!("{}/{tool}", self.target.server))),
-                ToolFact::Unlisted(_) => Datum::Unknown,
+                ToolFact::Unlisted(listed) => Datum::Unlisted(listed),
             },
             Criterion::McpTool => match self.target.tool {
                 ToolFact::None => Datum::Missing,
                 ToolFact::Named(tool) => text(Some(tool)),
-                ToolFact::Unlisted(_) => Datum::Unknown,
+                ToolFact::Unlisted(listed) => Datum::Unlisted(listed),
             },
             Criterion::Action => match self.class {
                 ClassFact::Missing => Datum::Missing,
                 ClassFact::Is(class) => text(Some(class.as_str())),
                 ClassFact::Unknown => Datum::Unknown,
             },
+            Criterion::Prompt => name(self.target.prompt),
+            Criterion::ResourceUri => name(self.target.resource),
+            Criterion::ServerRequest => name(self.target.request),
+            Criterion::Argument(_) if !self.target.has_arguments() => Datum::Missing,
             Criterion::Argument(_) if self.supposing => Datum::Unknown,
-            Criterion::Argument(path) => match (&self.facts.arguments, self.target.tool) {
-                (Some(arguments), ToolFact::Named(_)) => walk(arguments, &path.keys),
-                _ => Datum::Missing,
+            Criterion::Argument(path) => match &self.facts.arguments {
+                Some(arguments) => walk(arguments, &path.keys),
+                None => Datum::Missing,
             },
             Criterion::SourceIp => text(self.facts.request.as_ref().and_then(|request| request.ip.as_deref())),
             Criterion::Origin => text(self.facts.request.as_ref().and_then(|request| request.origin.as_deref())),
@@ -181,6 +233,15 @@ impl<'a> View<'a> {
 
 fn text(text: Option<&str>) -> Datum<'_> {
     text.map_or(Datum::Missing, |text| Datum::Text(Cow::Borrowed(text)))
+}
+
+fn name(name: NameFact<'_>) -> Datum<'_> {
+    match name {
+        NameFact::None => Datum::Missing,
+        NameFact::Named(name) => text(Some(name)),
+        NameFact::Begins(start) => Datum::Begins(start),
+        NameFact::Unknown => Datum::Unknown,
+    }
 }
 
 /// A claim: the one with exactly this name, else the member that the path leads to.

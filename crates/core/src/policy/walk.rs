@@ -29,6 +29,11 @@ impl Join {
 
 /// Whether a leaf is met.
 pub(crate) fn leaf_truth(leaf: &Leaf, effect: Effect, view: &View<'_>) -> Truth {
+    if leaf.speaks.covers(&view.target) { tests_truth(leaf, effect, view) } else { Truth::No }
+}
+
+/// Whether its tests are, whatever the message is of which its rule speaks.
+pub(crate) fn tests_truth(leaf: &Leaf, effect: Effect, view: &View<'_>) -> Truth {
     leaf.join.truth(leaf.literals.iter().map(|literal| judge(literal, effect, view)))
 }
 
@@ -85,7 +90,13 @@ impl Formula {
             }
             Self::Literal(Arc::clone(literal))
         };
-        let leaf = |leaf: &Leaf| Self::join(leaf.join, leaf.literals.iter().map(literal));
+        let leaf = |leaf: &Leaf| {
+            if leaf.speaks.covers(&view.target) {
+                Self::join(leaf.join, leaf.literals.iter().map(literal))
+            } else {
+                Self::Known(false)
+            }
+        };
         let branch = |branch: &Branch| Self::join(branch.join, branch.leaves.iter().map(leaf));
         Self::join(Join::Any, rule.branches.iter().map(branch))
     }
