@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ostiary_core::audit::Outcome;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{Class, Facts};
 use ostiary_core::json::Object;
@@ -14,16 +15,26 @@ use ostiary_core::policy::{Memory, Permit, Verdict};
 use crate::dialogue::{self, OpenAsk};
 use crate::exchange;
 use crate::flight::Flight;
-use crate::trail::{Intent, Trail};
+use crate::trail::{End, Intent, Trail};
 use crate::verdict;
 
 /// A request of a server that its client may be asked.
 #[derive(Debug)]
 pub struct Permitted {
-    /// The proof that it was allowed; what is asked goes with it.
-    pub permit: Permit,
-    pub intent: Intent,
+    permit: Permit,
+    intent: Intent,
     facts: Facts,
+}
+
+impl Permitted {
+    /// Spends the permit on asking inside an answer, which ends it: with the answer it has been asked.
+    ///
+    /// # Errors
+    /// [`Refusal`] when that cannot be recorded.
+    pub fn ask_at_once(mut self) -> Result<(), Refusal> {
+        drop(self.permit);
+        self.intent.close(End::unsent(Outcome::Ok)).map_err(|_| exchange::unrecorded(None))
+    }
 }
 
 /// Decides whether the server of `flight` may ask its client, and records that.
@@ -62,7 +73,9 @@ fn facts(flight: &Flight, ask: Ask<'_>, class: Class) -> Result<Facts, Refusal> 
 
 /// Keeps the request until its client answers, and gives it as the client is asked.
 pub fn open(flight: &Flight, permitted: Permitted, server_id: Id, ask: Ask<'_>) -> Vec<u8> {
-    let Permitted { intent, facts, .. } = permitted;
+    let Permitted { permit, intent, facts } = permitted;
+    // It is spent on asking once.
+    drop(permit);
     let id = intent.id().to_owned();
     let progress = ask.params.and_then(|params| Id::read(params.get("_meta")?.get("progressToken")?));
     let open = OpenAsk { server_id, progress, intent, facts, since: Instant::now() };

@@ -15,7 +15,6 @@ use crate::exchange::{self, Work};
 use crate::flight::Flight;
 use crate::forward;
 use crate::opening;
-use crate::trail::End;
 
 /// An answer that is ready to be sent.
 #[derive(Debug)]
@@ -143,6 +142,5 @@ fn judge_error(flight: &Flight, error: &ErrorObject) -> Result<(), Withheld> {
 
 /// Decides a question that travels inside an answer: with that it has been asked.
 fn pass_on(flight: &Flight, ask: Ask<'_>) -> Result<(), Refusal> {
-    let mut permitted = ask::decide(flight, ask)?;
-    permitted.intent.close(End::unsent(Outcome::Ok)).map_err(|_| exchange::unrecorded(None))
+    ask::decide(flight, ask)?.ask_at_once()
 }
