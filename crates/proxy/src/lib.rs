@@ -6,6 +6,7 @@ mod arrival;
 mod body;
 mod clock;
 mod denials;
+mod door;
 mod events;
 mod exchange;
 mod forward;

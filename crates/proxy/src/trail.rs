@@ -11,6 +11,7 @@ use ostiary_core::audit::{self, Json, Kind, Outcome, Record, Redacted, Redaction
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
 use ostiary_core::head::Head;
+use ostiary_core::head::frame::Refused;
 use ostiary_core::json::{self, Object, Value};
 use ostiary_core::mcp::Era;
 use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
@@ -46,6 +47,8 @@ pub struct Trail {
     said: Option<Said>,
     found: Option<Found>,
     refused_method: Option<String>,
+    /// Why the head was refused before there was a request.
+    turned_away: Option<Refusal>,
 }
 
 /// What the caller asked for.
@@ -81,15 +84,18 @@ fn clipped(text: &str) -> String {
 }
 
 impl Trail {
-    /// The trail of a request that has just arrived.
-    pub fn new<B>(arrived: Moment, live: Arc<Live>, peer: SocketAddr, request: &Request<B>) -> Self {
+    /// The trail of a request that has just arrived, or of what stands for one that the door refused.
+    pub fn new<B>(arrived: Moment, live: Arc<Live>, peer: SocketAddr, request: &mut Request<B>) -> Self {
+        let refused = request.extensions_mut().remove::<Box<Refused>>();
+        // What could not be read is not in the record.
+        let legible = refused.as_ref().is_none_or(|refused| !refused.method.is_empty());
         Self {
             id: clock::decision_id(),
             arrived,
             live,
             ip: peer.ip().to_canonical().to_string(),
-            method: clipped(request.method().as_str()),
-            path: clipped(request.uri().path()),
+            method: if legible { clipped(request.method().as_str()) } else { String::new() },
+            path: if legible { clipped(request.uri().path()) } else { String::new() },
             user_agent: None,
             traceparent: None,
             endpoint: None,
@@ -97,7 +103,16 @@ impl Trail {
             said: None,
             found: None,
             refused_method: None,
+            turned_away: refused.map(|refused| refused.refusal),
         }
+    }
+
+    /// Ends here what the door refused.
+    ///
+    /// # Errors
+    /// [`Refusal`], the door's own.
+    pub fn admitted(&mut self) -> Result<(), Refusal> {
+        self.turned_away.take().map_or(Ok(()), Err)
     }
 
     /// The snapshot that this request was met with.
@@ -283,8 +298,8 @@ impl Trail {
         record.ms = self.arrived.elapsed_ms();
         record.request = audit::Request {
             ip: Some(&self.ip),
-            method: Some(&self.method),
-            path: Some(&self.path),
+            method: Some(self.method.as_str()).filter(|method| !method.is_empty()),
+            path: Some(self.path.as_str()).filter(|path| !path.is_empty()),
             user_agent: self.user_agent.as_deref(),
             traceparent: self.traceparent.as_deref(),
             era: self.said.as_ref().map(|said| said.era),
@@ -452,26 +467,6 @@ impl Drop for Intent {
             // Whoever could be told is gone; the failure is counted and reported as an event.
             let _ = self.close(End::unsent(Outcome::Cancelled));
         }
-    }
-}
-
-/// Records a request whose head could not even be read as HTTP.
-pub fn unreadable(shared: &Shared, peer: SocketAddr) {
-    shared.counters.rejected.add();
-    if !shared.denials.singly(Reason::Header) {
-        return;
-    }
-    let live = shared.live();
-    let id = clock::decision_id();
-    let ip = peer.ip().to_canonical().to_string();
-    let gateway = shared.journal.gateway();
-    let mut record = Record::new(Kind::Deny, &id, clock::now().unix_ms, gateway, &live.snapshot.digest);
-    record.decision = Some("deny");
-    record.reason = Some(Reason::Header.as_str());
-    record.request = audit::Request { ip: Some(&ip), ..audit::Request::default() };
-    if let Err(fault) = shared.journal.append_os(record.draft()) {
-        shared.counters.journal_faults.add();
-        shared.events.push(crate::events::Event::JournalFailed, &fault.to_string());
     }
 }
 
