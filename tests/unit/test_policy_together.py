@@ -46,6 +46,10 @@ def test_criteria_that_no_message_meets_together_are_refused(effect: str, leaves
         ("allow", "{prompt: a}, {mcp_method: completion/complete}"),
         ("allow", "{prompt: a}, {argument/x: 1}, {action: {not: update}}"),
         ("allow", "{resource_uri: a}, {mcp_method: {in: [resources/read, tools/call]}}, {action: read}"),
+        (
+            "allow",
+            "{prompt: a}, {mcp_method: {is: ping, in: [tools/list]}}",
+        ),
         ("allow", "{resource_uri: a}, {server_request: roots/list}, {argument/x: 1}"),
         ("allow", "{tool: notes/echo}, {server_request: roots/list}, {mcp_method: tools/call}"),
         # In a deny, what a message is not about meets a negated criterion.
