@@ -170,6 +170,7 @@ impl Trail {
             }),
             found: None,
             refused_method: None,
+            turned_away: None,
         }
     }
 
