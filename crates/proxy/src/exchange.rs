@@ -109,7 +109,7 @@ fn decide(trail: &mut Trail, work: &mut Work) -> Result<Permit, Refusal> {
     trail.decided(Arc::clone(&decision.finding), decision.recorded_json);
     match decision.verdict {
         Verdict::Allow(permit) => {
-            opening::narrow(work, &facts);
+            opening::narrow(trail, work, &facts)?;
             Ok(permit)
         }
         Verdict::Deny(reason) => Err(verdict::refusal(reason, &work.message, work.server(), &decision.finding)),

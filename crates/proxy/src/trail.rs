@@ -17,7 +17,7 @@ use ostiary_core::head::Head;
 use ostiary_core::head::frame::Refused;
 use ostiary_core::json::{self, Object};
 use ostiary_core::mcp::round::Ask;
-use ostiary_core::mcp::Era;
+use ostiary_core::mcp::{Era, Target};
 use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
 use ostiary_core::snapshot::{Durability, Refusals};
 
@@ -167,6 +167,27 @@ impl Trail {
                 arguments,
                 call: false,
                 stateless: era == Era::Stateless,
+            }),
+            found: None,
+            refused_method: None,
+            turned_away: None,
+        }
+    }
+
+    /// The trail of one resource among those that a message names.
+    pub fn of_part(&self, uri: &str) -> Self {
+        Self {
+            id: clock::decision_id(),
+            arrived: self.arrived,
+            live: Arc::clone(&self.live),
+            origin: Arc::clone(&self.origin),
+            endpoint: self.endpoint.clone(),
+            identity: self.identity.clone(),
+            said: self.said.as_ref().map(|said| Said {
+                mcp_method: said.mcp_method.clone(),
+                about: About::of(Target::Resource(uri)),
+                arguments: Arguments::default(),
+                ..*said
             }),
             found: None,
             refused_method: None,
