@@ -50,7 +50,6 @@ def add_changes(server: MCPServer[Any], state: State) -> None:
     @server.tool()
     async def touch(ctx: Ctx, uri: str = WATCHED) -> str:
         """Says that a resource was updated, to whoever subscribed to it."""
-        state.touched += 1
         await ctx.notify_resource_updated(uri)
         for session in list(state.subscribers.get(uri, {}).values()):
             await session.send_resource_updated(uri)

@@ -28,12 +28,10 @@ from .samples import PICTURE, form
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
-    from .server import State
-
 WORDS = {"arg1": ("paris", "park", "party"), "id": ("1", "12", "123")}
 
 
-def add_resources(server: MCPServer[Any], state: State) -> None:
+def add_resources(server: MCPServer[Any]) -> None:
     """Text, bytes, a template, and one that changes."""
 
     @server.resource("test://static-text", name="static text", mime_type="text/plain")
@@ -48,8 +46,8 @@ def add_resources(server: MCPServer[Any], state: State) -> None:
 
     @server.resource(WATCHED, name="watched", mime_type="text/plain")
     def watched() -> str:
-        """Counts how often it was touched."""
-        return f"touched {state.touched} times"
+        """Says that it changes, and does not."""
+        return "touch me"
 
     @server.resource("test://template/{id}/data", name="by id", mime_type="application/json")
     def by_id(id: str) -> str:  # noqa: A002

@@ -32,7 +32,6 @@ class State:
     """What the server remembers between calls."""
 
     left: int = 0
-    touched: int = 0
     level: str = "info"
     subscribers: dict[str, dict[str, ServerSession]] = field(default_factory=dict)
 
@@ -58,11 +57,11 @@ def build() -> MCPServer[Any]:
         add_rounds,
         add_states,
         add_longer,
+        add_resources,
         add_prompts,
         add_completion,
     ):
         add(server)
-    add_resources(server, state)
     return server
 
 
