@@ -106,7 +106,11 @@ async def soon(found: Callable[[], bool], within_s: float = STEP_S) -> bool:
 
 async def take(ways: Ways, *, era: str) -> dict[str, Any]:
     """Take the whole tour."""
-    out: dict[str, Any] = {"server": plain(ways.session.server_info), "can": plain(ways.session.server_capabilities)}
+    out: dict[str, Any] = {
+        "era": ways.session.protocol_version,
+        "server": plain(ways.session.server_info),
+        "can": plain(ways.session.server_capabilities),
+    }
     for name, listing in (
         ("tools", ways.tools),
         ("resources", ways.resources),
