@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent.parent.parent
 INSPECTOR = TESTS / "node_modules" / "@modelcontextprotocol" / "inspector"
-LOOKS: list[list[str]] = [
-    ["tools/list"],
-    ["tools/call", "--tool-name", "test_simple_text"],
-    ["tools/call", "--tool-name", "test_image_content"],
-    ["resources/list"],
-    ["resources/read", "--uri", "test://static-text"],
-    ["prompts/get", "--prompt-name", "test_prompt_with_arguments", "--prompt-args", "arg1=one", "arg2=two"],
+LOOKS = [
+    ("tools/list",),
+    ("tools/call", "--tool-name", "test_image_content"),
+    ("resources/read", "--uri", "test://static-binary"),
+    ("prompts/get", "--prompt-name", "test_prompt_with_arguments", "--prompt-args", "arg1=one", "arg2=two"),
 ]
 
 
@@ -84,7 +82,7 @@ def by_inspector(node: str, home: Path, url: str, token: str | None, era: str) -
             return {"code": done.returncode, "told": "\n".join(told)}
 
     with ThreadPoolExecutor(2) as pool:
-        return {" ".join(what): found for what, found in zip(LOOKS, pool.map(look, LOOKS), strict=True)}
+        return {what[0]: found for what, found in zip(LOOKS, pool.map(look, LOOKS), strict=True)}
 
 
 def _program() -> Path:
