@@ -73,7 +73,11 @@ class Careless:
             return
         await talk.stream()
         for step in (1, 2):
-            told = {"progressToken": params["_meta"]["progressToken"], "progress": step, "message": said}
+            told = {
+                "progressToken": params["_meta"]["progressToken"],
+                "progress": step,
+                "message": params["arguments"]["text"],
+            }
             await talk.event({"jsonrpc": "2.0", "method": "notifications/progress", "params": told})
             await asyncio.sleep(self.chance.uniform(0, SLOWEST_S / 4))
         await talk.event(_said(message, said, stateless=stateless))
