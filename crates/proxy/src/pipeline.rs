@@ -31,9 +31,9 @@ use crate::trail::Trail;
 ///
 /// Cancel safe: when the caller goes away the future is dropped, the upstream connection with it, and an intent that
 /// has no outcome yet is closed as `cancelled`.
-pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, mut request: Request<Incoming>) -> Answer {
     shared.counters.requests.add();
-    let mut trail = Trail::new(clock::now(), shared.live(), peer, &request);
+    let mut trail = Trail::new(clock::now(), shared.live(), peer, &mut request);
     let finished = Caught(pin!(stages(&shared, &mut trail, request))).await;
     match finished {
         Some(Ok(answer)) => answer,
@@ -49,6 +49,7 @@ pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Inco
 }
 
 async fn stages(shared: &Arc<Shared>, trail: &mut Trail, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    trail.admitted()?;
     let live = trail.live();
     let (parts, body) = request.into_parts();
     let head = arrival::head(&parts, &live)?;
