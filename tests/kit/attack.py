@@ -91,10 +91,11 @@ def _claimed(body: bytes) -> tuple[str, str | None]:
         method, name = message["method"], message["params"].get("name")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "tools/call", "echo"
-    return method if isinstance(method, str) else "tools/call", _encoded(name) if isinstance(name, str) else "echo"
+    return method if isinstance(method, str) else "tools/call", encoded(name) if isinstance(name, str) else "echo"
 
 
-def _encoded(name: str) -> str:
+def encoded(name: str) -> str:
+    """Return a name as a field value, in the protocol's own base64 form where it needs one."""
     if re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", name):
         return name
     return f"=?base64?{base64.b64encode(name.encode()).decode()}?="
