@@ -111,7 +111,7 @@ def _again(record: Mapping[str, Any], facts: Json | None, kept: bytes | None, re
     if record.get("redacted") and _hidden(facts.get("arguments")):
         remarks.append("a rule read arguments that are redacted in the record")
         return None
-    return _decide(kept, facts)
+    return _decide(kept, facts, remarks)
 
 
 def _hidden(value: object) -> bool:
@@ -121,8 +121,15 @@ def _hidden(value: object) -> bool:
     return isinstance(value, list) and any(_hidden(item) for item in value)
 
 
-def _decide(snapshot: bytes, facts: Json) -> Json:
-    answer: Json = json.loads(Snapshot(snapshot).decide(json.dumps(facts)))
+def _decide(snapshot: bytes, facts: Json, remarks: list[str]) -> Json | None:
+    """Return the answer, or None after saying why there is none: an earlier version recorded fewer facts."""
+    try:
+        answer: Json = json.loads(Snapshot(snapshot).decide(json.dumps(facts)))
+    except ValueError as error:
+        remark = f"this version cannot decide on its facts: {error}"
+        if remark not in remarks:
+            remarks.append(remark)
+        return None
     return answer
 
 
@@ -148,7 +155,8 @@ def _whole(facts: Json, record: Mapping[str, Any]) -> Json:
     principal = record.get("principal") or {}
     known = {name: principal[name] for name in ("email", "groups", "owner") if principal.get(name) is not None}
     whole["principal"] = {**facts["principal"], **known}
-    if record.get("tool") is not None and record.get("args") is not None:
+    takes = facts.get("tool") is not None or facts["mcp_method"] == "prompts/get" or "server_request" in facts
+    if takes and record.get("args") is not None:
         whole["arguments"] = record["args"]
     for name, values in (("token", _scope(record)), ("request", _request(record))):
         if values:
@@ -176,13 +184,15 @@ def _today(config: Config, facts: Json, record: Mapping[str, Any], *, locked: bo
     open_rules = [rule for rule in config.rules if next(_unrecorded(rule, facts, record), None) is not None]
     whole = _whole(facts, record)
     sure = replace(config, rules=tuple(rule for rule in config.rules if rule not in open_rules))
-    answer = _decide(compile_snapshot(sure, local_keys=(), lockdown=locked), whole)
+    answer = _decide(compile_snapshot(sure, local_keys=(), lockdown=locked), whole, remarks)
+    if answer is None:
+        return None
     turning = {None: "deny", "no_rule": "allow"}.get(answer["reason"])
     if any(rule["effect"] == turning and rule["mode"] == "enforce" for rule in open_rules):
         unread = sorted({fact for rule in open_rules for fact in _unrecorded(rule, facts, record)})
         remarks.append(f"today's rules also read {', '.join(unread)}, which the record does not hold")
         return None
-    return _decide(compile_snapshot(config, local_keys=(), lockdown=locked), whole)
+    return _decide(compile_snapshot(config, local_keys=(), lockdown=locked), whole, remarks)
 
 
 def _unrecorded(rule: Mapping[str, Any], facts: Json, record: Mapping[str, Any]) -> Iterator[str]:

@@ -136,9 +136,20 @@ def actor(facts: Json) -> str | None:
     return str(facts["principal"]["id"]) if facts["principal"]["type"] == "agent" else None
 
 
+def about(facts: Json) -> bool:
+    """Whether a message names something, or a server asks something: what rules alone decide."""
+    return any(name in facts for name in ("tool", "prompt", "resource_uri", "server_request"))
+
+
+def takes_arguments(facts: Json) -> bool:
+    return "tool" in facts or "server_request" in facts or facts["mcp_method"] == "prompts/get"
+
+
 def action(facts: Json, servers: Json) -> Json:
     tool = facts.get("tool", MISSING)
-    if tool in (MISSING, UNKNOWN):
+    if tool is MISSING:
+        return "read" if about(facts) else MISSING
+    if tool is UNKNOWN:
         return tool
     server = servers.get(facts["server"])
     catalogue = MISSING if server is None else server["tools"].get(tool, server["default_class"])
@@ -172,7 +183,7 @@ def fact(facts: Json, criterion: str, path: str, agents: Json, servers: Json, ke
         return obtained(claims[path] if path in claims else walk(claims, path))
     if criterion == "argument":
         arguments = facts.get("arguments", {})
-        return MISSING if tool is MISSING else UNKNOWN if arguments is UNKNOWN else walk(arguments, path)
+        return MISSING if not takes_arguments(facts) else UNKNOWN if arguments is UNKNOWN else walk(arguments, path)
     if criterion == "owner":
         given = facts.get("agent", subject).get("owner", agents.get(acting, {}).get("owner", MISSING))
         return MISSING if acting is None else keys.get(given, given)
@@ -189,7 +200,10 @@ def fact(facts: Json, criterion: str, path: str, agents: Json, servers: Json, ke
         "tool": tool if tool in (MISSING, UNKNOWN) else f"{facts['server']}/{tool}",
         "mcp_tool": tool,
         "action": action(facts, servers),
-        "mcp_method": facts.get("mcp_method", "tools/call"),
+        "mcp_method": facts["mcp_method"],
+        "prompt": facts.get("prompt", MISSING),
+        "resource_uri": facts.get("resource_uri", MISSING),
+        "server_request": facts.get("server_request", MISSING),
         "source_ip": request.get("ip", MISSING),
         "origin": request.get("origin", MISSING),
         "scope": scope(facts),

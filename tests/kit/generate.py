@@ -52,7 +52,18 @@ SERVICES = ["service:local:batch", "service:corp:etl"]
 PEOPLE = ["alice", "bob", "human:corp:alice"]
 TOOLS = ["echo", "read_file", "add", "delete_file", "unlisted", "create/issue"]
 CLASSES = ["read", "query", "update", "admin"]
-METHODS = ["initialize", "notifications/initialized", "ping", "server/discover", "tools/list", "session/delete"]
+PROMPTS = ["summarize", "review", "review/code", "Summarize", "é"]
+URIS = [
+    *("file:///srv/a", "file:///srv/a/b", "file:///etc/passwd", "FILE:///srv/a", "https://example.com/x"),
+    *("https://example.com.evil.test/", "https://u@example.com/", "note://1", "note://", "note://{id}", "srv"),
+]
+READING = ["resources/read", "resources/subscribe", "resources/unsubscribe"]
+METHODS = [
+    *("initialize", "notifications/initialized", "ping", "server/discover", "tools/list", "session/delete"),
+    *("prompts/list", "resources/list", "resources/templates/list", "logging/setLevel", "session/stream"),
+    *("subscriptions/listen", "notifications/cancelled"),
+]
+ASKS = ["sampling/createMessage", "elicitation/create", "roots/list", "ping"]
 GROUPS = ["dev", "ops", "contractors", "Dev"]
 SCOPES = ["mcp:read", "mcp:query", "mcp:update", "mcp:admin", "mcp:none", "openid"]
 IPS = ["10.0.0.1", "10.1.2.3", "192.0.2.7", "2001:db8::1", "::ffff:10.0.0.1", "not an address", ""]
@@ -78,9 +89,13 @@ VALUES = {
     "tool": [f"notes/{tool}" for tool in TOOLS] + ["github/create/issue"],
     "mcp_tool": TOOLS,
     "action": CLASSES,
-    "mcp_method": [*METHODS, "tools/call"],
+    "mcp_method": [*METHODS, "tools/call", "tools/call", *["prompts/get", "completion/complete", *READING] * 2],
+    "prompt": PROMPTS,
+    "resource_uri": URIS,
+    "server_request": ASKS,
     "origin": ["https://app.example.com", "null", "http://localhost:3000"],
 }
+OPS = {"action": TEXT_OPS[:4], "resource_uri": [*TEXT_OPS, "host"]}
 FLAGS = ["accept", "reject", "authenticated_user", "autonomous"]
 
 
@@ -166,6 +181,15 @@ class Generator:
         }
 
     def rule(self, number: int) -> Json:
+        found = self.any_rule(number)
+        if self.chance(0.3):  # one that is often met, for messages that are no calls
+            leaf = self.leaf(self.random.choice(["prompt", "resource_uri", "mcp_method", "server_request"]))
+            leaf["tests"] = leaf["tests"][:1]
+            who = {"criterion": "accept", "path": None, "line": Number("1"), "text": "accept", "tests": list[Json]()}
+            found["any"][0] = {"op": "and", "of": [who, leaf]}
+        return found
+
+    def any_rule(self, number: int) -> Json:
         return {
             "name": f"r{number}",
             "file": "p.yaml",
@@ -180,8 +204,8 @@ class Generator:
         op = self.random.choice(["and", "and", "and", "or", "or", "not", "nor"])
         return {"op": op, "of": [self.leaf() for _ in range(self.random.choice([1, 1, 2, 2, 3]))]}
 
-    def leaf(self) -> Json:
-        kind = self.random.choice(
+    def leaf(self, kind: str = "") -> Json:
+        kind = kind or self.random.choice(
             [
                 *VALUES,
                 "argument",
@@ -220,7 +244,7 @@ class Generator:
         if criterion == "claim" and self.chance(0.5):
             return self.member([*GROUPS, "a", Number("1"), Number("2"), True, None])
         closed = VALUES.get(criterion)
-        op = self.random.choice(ANY_OPS if closed is None else TEXT_OPS if criterion != "action" else TEXT_OPS[:4])
+        op = self.random.choice(ANY_OPS if closed is None else OPS.get(criterion, TEXT_OPS))
         if op in ("is", "not"):
             return {"op": op, "value": self.random.choice(closed) if closed else self.scalar()}
         if op in ("in", "not_in"):
@@ -262,9 +286,7 @@ class Generator:
             facts["agent"] = {"id": self.random.choice(CALLERS)}
             if self.chance(0.3):
                 facts["agent"]["owner"] = self.random.choice(PEOPLE)
-        self.call(facts) if self.chance(0.85) else facts.update(
-            mcp_method=self.random.choice([*METHODS, "prompts/get"])
-        )
+        self.message(facts)
         if self.chance(0.8):
             facts["time"] = self.random.choice(TIMES)
         if self.chance(0.7):
@@ -277,6 +299,29 @@ class Generator:
                 facts["token"]["scope"] = self.random.choice([Number("5"), ["mcp:read", Number("1")], {}])
         return facts
 
+    def message(self, facts: Json) -> None:
+        """Add what is asked: members that go together, since others are no facts."""
+        self.random.choice([self.call] * 9 + [self.prompt] * 4 + [self.resource] * 5 + [self.bare] * 2)(facts)
+        if self.chance(0.2):
+            facts.setdefault("mcp_method", "tools/call")
+            facts["server_request"] = self.random.choice([*ASKS * 3, "tools/call"])
+            if "arguments" in facts or self.chance(0.8):
+                facts["arguments"] = self.arguments()
+
+    def prompt(self, facts: Json) -> None:
+        facts |= {"mcp_method": "prompts/get", "prompt": self.random.choice(PROMPTS)}
+        if self.chance(0.25):
+            facts["mcp_method"] = "completion/complete"
+        elif self.chance(0.8):
+            facts["arguments"] = self.arguments()
+
+    def resource(self, facts: Json) -> None:
+        methods = [*READING, *READING, "completion/complete", "subscriptions/listen"]
+        facts |= {"mcp_method": self.random.choice(methods), "resource_uri": self.random.choice(URIS)}
+
+    def bare(self, facts: Json) -> None:
+        facts["mcp_method"] = self.random.choice([*METHODS, *METHODS, "tasks/get"])
+
     def call(self, facts: Json) -> None:
         facts["tool"] = self.random.choice(TOOLS)
         if self.chance(0.3):
@@ -284,12 +329,16 @@ class Generator:
         if self.chance(0.1):
             facts["class"] = self.random.choice(CLASSES)
         if self.chance(0.9):
-            keys = ["p", "p", "q", "list", "a/b", "t~", "deep"]
-            facts["arguments"] = {self.random.choice(keys): self.value() for _ in range(self.random.randint(0, 4))}
-            if self.chance(0.3):
-                facts["arguments"]["q"] = {"r": self.value()}
-            if self.chance(0.2):
-                facts["arguments"]["deep"] = {"er": {"est": self.value()}}
+            facts["arguments"] = self.arguments()
+
+    def arguments(self) -> Json:
+        keys = ["p", "p", "q", "list", "a/b", "t~", "deep"]
+        found = {self.random.choice(keys): self.value() for _ in range(self.random.randint(0, 4))}
+        if self.chance(0.3):
+            found["q"] = {"r": self.value()}
+        if self.chance(0.2):
+            found["deep"] = {"er": {"est": self.value()}}
+        return found
 
     def principal(self) -> Json:
         kind = self.random.choice(["human", "human", "human", "agent", "service"])

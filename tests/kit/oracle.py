@@ -1,21 +1,49 @@
 """A second opinion on decisions: slow, obvious, and sharing nothing with the product.
 
 `Oracle(snapshot).decide(facts)` works from the JSON of a Snapshot and of Facts, straight from the reference page: take
-the fact of each test, ask the table of doubt, put the answers together. What is not known yet (arguments and names of
-tools, when tools are listed) makes a test *maybe*: None.
+the fact of each test, ask the table of doubt, put the answers together. What is not known yet (arguments and names,
+for a message that names nothing) makes a test *maybe*: None. Facts whose members do not go together never get here.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from tests.kit.facts import ERROR, MISSING, UNKNOWN, Json, action, compare, fact, kind, moment, scalars, scope, unlisted
+from tests.kit.facts import (
+    ERROR,
+    MISSING,
+    UNKNOWN,
+    Json,
+    about,
+    action,
+    compare,
+    fact,
+    kind,
+    moment,
+    scalars,
+    scope,
+    unlisted,
+)
 
 Maybe = bool | None
 BASE = {"not": "is", "not_in": "in", "exclude": "has"}
 LISTS = ("groups", "scope", "claim")
 TIMES = ("time_of_day", "day_of_week", "date")
-PASSES = ("initialize", "notifications/initialized", "ping", "server/discover", "tools/list", "session/delete")
+BARE = (
+    *("initialize", "server/discover", "ping", "logging/setLevel", "notifications/initialized"),
+    *("notifications/cancelled", "notifications/progress", "notifications/roots/list_changed", "tools/list"),
+    *("prompts/list", "resources/list", "resources/templates/list", "session/delete", "session/stream"),
+    "subscriptions/listen",
+)
+NAMING = {
+    "prompt": ["prompts/get", "completion/complete"],
+    "resource_uri": [
+        *("resources/read", "resources/subscribe", "resources/unsubscribe"),
+        *("completion/complete", "subscriptions/listen"),
+    ],
+}
+ASKS = ("sampling/createMessage", "elicitation/create", "roots/list", "ping")
+MESSAGES = {"mcp_method", "prompt", "resource_uri"}
 
 
 def all_of(answers: list[Maybe]) -> Maybe:
@@ -89,16 +117,25 @@ class Oracle:
         return some_of(answers) if negative else all_of(answers)
 
     def met(self, rule: Json, facts: Json) -> Maybe:
-        branches: list[Maybe] = []
+        """Whether one of its ways is: the whole of an `and` or `not`, one leaf of an `or` or `nor`."""
+        allow = rule["effect"] == "allow"
+        ways: list[Maybe] = []
         for branch in [branch for branch in rule["any"] if branch["of"]]:
             negative = branch["op"] in ("not", "nor")
-            answers = [self.leaf(rule["effect"] == "allow", negative, leaf, facts) for leaf in branch["of"]]
-            branches.append(some_of(answers) if branch["op"] in ("or", "nor") else all_of(answers))
-        return some_of(branches)
+            for way in [[leaf] for leaf in branch["of"]] if branch["op"] in ("or", "nor") else [branch["of"]]:
+                answers = [self.leaf(allow, negative, leaf, facts) for leaf in way]
+                ways.append(all_of(answers) if not allow or self.speaks(way, facts) else False)
+        return some_of(ways)
 
-    def speaks(self, rule: Json, facts: Json) -> bool:
-        """Whether a rule speaks of a message: one that is no call needs a positive leaf on its method."""
-        return "tool" in facts or any(
+    def speaks(self, way: Json, facts: Json) -> bool:
+        """Whether a way of an allow to be met is about this kind of message."""
+        named = {leaf["criterion"] for leaf in way}
+        if "server_request" in named or "server_request" in facts:
+            return "server_request" in named and "server_request" in facts
+        return facts["mcp_method"] == "tools/call" or bool(named & MESSAGES)
+
+    def names_method(self, rule: Json) -> bool:
+        return any(
             leaf["criterion"] == "mcp_method" and (branch["op"] in ("not", "nor")) is (test["op"] in BASE)
             for branch in rule["any"]
             for leaf in branch["of"]
@@ -106,7 +143,9 @@ class Oracle:
         )
 
     def matching(self, effect: str, facts: Json) -> list[Json]:
-        return [r for r in self.rules if r["effect"] == effect and self.speaks(r, facts) and self.met(r, facts)]
+        """Return the rules that decide: a message that names nothing is decided by those that name its method."""
+        rules = [rule for rule in self.rules if rule["effect"] == effect and self.met(rule, facts)]
+        return rules if about(facts) else [rule for rule in rules if self.names_method(rule)]
 
     def listed(self, facts: Json) -> Json:
         return self.servers.get(facts["server"], {"tools": {}})["tools"]
@@ -114,7 +153,7 @@ class Oracle:
     # Decisions
 
     def decide(self, facts: Json) -> Json:
-        reason, rules = self.verdict(facts)
+        reason, rules = self.verdict({"mcp_method": "tools/call", **facts})
         told = [{key: rule[key] for key in ("name", "file", "line")} for rule in rules]
         return {"decision": "deny" if reason else "allow", "reason": reason, "rules": told}
 
@@ -126,10 +165,10 @@ class Oracle:
             return "denied_by_rule", denies
         allows = self.matching("allow", facts)
         if not allows:
-            return ("no_rule" if "tool" in facts else self.passes(facts)), []
+            return ("no_rule" if about(facts) else self.passes(facts)), []
         if not self.inside_ceilings(facts):
             return "ceiling", allows
-        if "tool" in facts and not self.inside_scopes(facts):
+        if about(facts) and not self.inside_scopes(facts):
             return "scope", allows
         return None, allows
 
@@ -139,7 +178,8 @@ class Oracle:
             return "lockdown"
         if facts["server"] not in self.servers and not self.any_server:
             return "unknown_server"
-        if "tool" not in facts and facts["mcp_method"] not in PASSES:
+        known = [*BARE, "tools/call", *NAMING["prompt"], *NAMING["resource_uri"]]
+        if facts["mcp_method"] not in known or facts.get("server_request", "ping") not in ASKS:
             return "unknown_method"
         for agent in self.involved(facts):
             if agent is None:
@@ -163,8 +203,10 @@ class Oracle:
     def inside(self, ceiling: Json, facts: Json) -> bool:
         if facts["server"] not in ceiling["servers"]:
             return False
-        if "tool" not in facts:
+        if not about(facts):
             return True
+        if "tool" not in facts:
+            return ceiling["tools"] is None and "read" in ceiling["classes"]
         if facts["tool"] is UNKNOWN:
             others = [tool for tool in ceiling["tools"] or [] if tool.startswith(f"{facts['server']}/")]
             new = [tool for tool in others if tool.partition("/")[2] not in self.listed(facts)]
@@ -179,11 +221,13 @@ class Oracle:
         ours = [] if words is MISSING else [word for word in words if word.startswith("mcp:")]
         return not ours or f"mcp:{action(facts, self.servers)}" in ours
 
-    # What is no call passes if some call could be allowed, whatever its arguments
+    # What names nothing passes if something could be allowed, whatever its arguments
 
     def passes(self, facts: Json) -> str | None:
         tools = [*self.listed(facts), UNKNOWN]
         calls = [{**facts, "mcp_method": "tools/call", "tool": tool, "arguments": UNKNOWN} for tool in tools]
+        for name, methods in NAMING.items():
+            calls += [{**facts, "mcp_method": way, name: UNKNOWN, "arguments": UNKNOWN} for way in methods]
         could = [call for call in calls if self.could(call)]
         if any(self.inside_ceilings(call) for call in could):
             return None

@@ -18,6 +18,12 @@ RULES = """\
   allow: {and: [{agent: bot}, {action: read}]}
 - name: no-etc
   deny: {or: [{argument/path: {starts_with: /etc}}]}
+- name: dev-prompts
+  allow: {and: [{groups: {has: dev}}, {prompt: {starts_with: re}}]}
+- name: dev-files
+  allow: {and: [{groups: {has: dev}}, {resource_uri: {starts_with: "file:///srv/"}}]}
+- name: dev-sign-in
+  allow: {and: [{groups: {has: dev}}, {server_request: elicitation/create}, {argument/url: {host: a.example.com}}]}
 - name: no-dots
   mode: shadow
   deny: {or: [{argument/path: {contains: ..}}]}
@@ -31,6 +37,12 @@ servers:
 policy:
   - name: bot-reads
     allow: {and: [{agent: bot}, {server: notes}]}
+  - name: bot-reads-files
+    allow: {and: [{agent: bot}, {resource_uri: {starts_with: "file:///srv/"}}]}
+  - name: bot-completes
+    allow: {and: [{agent: bot}, {prompt: review}, {mcp_method: completion/complete}]}
+  - name: bot-is-asked
+    allow: {and: [{agent: bot}, {tool: notes/echo}, {server_request: elicitation/create}, {argument/message: hi}]}
 """
 DEV = {"type": "human", "id": "human:corp:alice", "groups": ["dev"]}
 BOT = {"type": "agent", "id": "agent:local:bot"}
@@ -59,6 +71,10 @@ def call(principal: dict[str, Any], **more: object) -> dict[str, Any]:
     return {"principal": principal, "server": "notes", "tool": "echo", "class": "read", **more}
 
 
+def message(method: str, **more: object) -> dict[str, Any]:
+    return {"principal": DEV, "server": "notes", "mcp_method": method, **more}
+
+
 DECIDED: list[tuple[str, dict[str, Any], int, str | None, list[tuple[str, int]]]] = [
     ("a rule allows", call(DEV), 0, None, [("dev-reads", 1)]),
     ("a bare name means the caller of the facts", call(DEV, **{"class": "update"}), 0, None, [("alice-edits", 3)]),
@@ -73,6 +89,25 @@ DECIDED: list[tuple[str, dict[str, Any], int, str | None, list[tuple[str, int]]]
     (
         "not an agent that acts for somebody",
         call({"type": "human", "id": "human:corp:bob"}, agent={"id": "agent:local:bot"}),
+        *(1, "no_rule", []),
+    ),
+    (
+        "a prompt",
+        message("prompts/get", prompt="review", arguments={"a": "b"}),
+        *(0, None, [("dev-prompts", 9)]),
+    ),
+    ("another prompt", message("prompts/get", prompt="x"), 1, "no_rule", []),
+    ("completion for a prompt", message("completion/complete", prompt="review"), 0, None, [("dev-prompts", 9)]),
+    ("a resource", message("resources/read", resource_uri="file:///srv/a"), 0, None, [("dev-files", 11)]),
+    ("another resource", message("resources/read", resource_uri="file:///etc/a"), 1, "no_rule", []),
+    (
+        "what a server asks",
+        call(DEV, server_request="elicitation/create", arguments={"url": "https://a.example.com/x"}),
+        *(0, None, [("dev-sign-in", 13)]),
+    ),
+    (
+        "what a server asks for elsewhere",
+        call(DEV, server_request="elicitation/create", arguments={"url": "https://b.example.com/x"}),
         *(1, "no_rule", []),
     ),
     ("the token's scope is a ceiling", call(DEV, token={"scope": "mcp:query"}), 1, "scope", [("dev-reads", 1)]),
@@ -118,10 +153,11 @@ def test_an_allow_names_its_rule_and_what_shadow_rules_would_do(rules: str) -> N
     status, text, _ = run("--policy", rules, "--facts", "-", stdin=json.dumps(call(DEV, arguments={"path": "a/../b"})))
     assert status == 0
     assert text.startswith("allowed\n  allowed by dev-reads (rules.yaml:1)\n")
-    assert "with the rules in shadow mode enforced: deny, by no-dots (rules.yaml:9)" in text
+    assert "with the rules in shadow mode enforced: deny, by no-dots (rules.yaml:15)" in text
 
 
 OPTIONS = ["--principal", "agent:local:bot", "--server", "notes"]
+ASKED = ["--tool", "echo", "--server-request", "elicitation/create"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +166,16 @@ OPTIONS = ["--principal", "agent:local:bot", "--server", "notes"]
         ([*OPTIONS, "--tool", "echo"], 0, None),
         ([*OPTIONS, "--tool", "echo", "--args", '{"text": 1.50}'], 0, None),
         ([*OPTIONS, "--tool", "wipe"], 1, "ceiling"),
+        ([*OPTIONS, "--resource", "file:///srv/a"], 0, None),
+        ([*OPTIONS, "--resource", "file:///etc/a"], 1, "no_rule"),
+        ([*OPTIONS, "--resource", "file:///srv/a", "--method", "resources/subscribe"], 0, None),
+        ([*OPTIONS, "--prompt", "review"], 1, "no_rule"),
+        ([*OPTIONS, "--prompt", "review", "--method", "completion/complete"], 0, None),
+        ([*OPTIONS, "--method", "prompts/list"], 0, None),
+        ([*OPTIONS, "--method", "tasks/get"], 1, "unknown_method"),
+        ([*OPTIONS, *ASKED, "--args", '{"message": "hi"}'], 0, None),
+        ([*OPTIONS, *ASKED], 1, "no_rule"),
+        ([*OPTIONS, "--method", "session/stream", "--server-request", "elicitation/create"], 1, "no_rule"),
         ([*OPTIONS, "--tool", "unlisted"], 1, "ceiling"),
         (["--principal", "agent:local:spy", "--server", "notes", "--tool", "echo"], 1, "agent_unknown"),
         (["--principal", "agent:local:bot", "--server", "nowhere", "--tool", "echo"], 1, "unknown_server"),
@@ -152,6 +198,10 @@ WRONG = [
     ([*OPTIONS, "--tool", "x", "--args", "{"], "not JSON"),
     ([*OPTIONS, "--tool", "x", "--config", "CONFIG", "--args", "[]"], "arguments"),
     ([*OPTIONS, "--tool", "x", "--config", "CONFIG", "--args", '{"n": 1e999}'], "arguments"),
+    ([*OPTIONS, "--prompt", "x", "--resource", "y", "--config", "CONFIG"], "resource_uri"),
+    ([*OPTIONS, "--prompt", "x", "--method", "tools/list", "--config", "CONFIG"], "prompt"),
+    ([*OPTIONS, "--resource", "x", "--config", "CONFIG", "--args", "{}"], "arguments"),
+    ([*OPTIONS, "--server-request", "ping", "--config", "CONFIG"], "--method"),
     (["not-an-id", "--config", "CONFIG"], "not-an-id"),
     (["not-an-id", "--server", "x"], "--server cannot be given with a decision"),
 ]

@@ -121,7 +121,31 @@ CRITERIA = [
     ("xyzzy: 1", 0, "there is no criterion `xyzzy`", "the reference of the rule language lists them all"),
     ("http_method: GET", 0, "`http_method` is not in this version", "remove it, or the rule, until it is"),
     ("device/type: any", 0, "`device` is not in this version", "remove it, or the rule, until it is"),
-    ("resource_uri: x", 0, "`resource_uri` is not in this version", "remove it, or the rule, until it is"),
+    (
+        "resource_uri: {under: /srv}",
+        15,
+        "`under` does not go with `resource_uri`",
+        "it takes `is`, `not`, `in`, `not_in`, `contains`, `starts_with`, `ends_with`, `matches` or `host`",
+    ),
+    ("resource_uri/x: y", 0, "`resource_uri` has nothing below it", "write `resource_uri: …`"),
+    ("prompt: 5", 8, "`prompt` is text, not a number", 'write it in quotes, as in "5"'),
+    ("prompt: [a]", 8, "`prompt` cannot be compared with a bare list", "write `prompt: {in: [A, B]}`"),
+    (
+        "server_request: sampling/createMesage",
+        *(16, "`sampling/createMesage` is no `server_request`", "did you mean `sampling/createMessage`?"),
+    ),
+    (
+        "server_request: tools/call",
+        16,
+        "`tools/call` is no `server_request`",
+        "it is one of `sampling/createMessage`, `elicitation/create`, `roots/list` or `ping`",
+    ),
+    (
+        "server_request: {starts_with: tools/}",
+        30,
+        "no `server_request` fits `starts_with: tools/`",
+        "it is one of `sampling/createMessage`, `elicitation/create`, `roots/list` or `ping`",
+    ),
     (
         "ssh_username: root",
         *(0, "`ssh_username` speaks of SSH, which this gateway does not serve", "remove it; it can never be met here"),
@@ -368,7 +392,12 @@ WARNINGS = [
         "`mcp_tool` is the bare name; use `tool` for `SERVER/TOOL`",
     ),
     ("mcp_method: tools/lst", f"`tools/lst` {NOT_SERVED}", "did you mean `tools/list`?"),
-    ("mcp_method: {in: [ping, prompts/get]}", f"`prompts/get` {NOT_SERVED}", ""),
+    ("mcp_method: {in: [ping, prompts/gte]}", f"`prompts/gte` {NOT_SERVED}", "did you mean `prompts/get`?"),
+    (
+        "mcp_method: sampling/createMessage",
+        f"`sampling/createMessage` {NOT_SERVED}",
+        "what a server asks is `server_request`",
+    ),
 ]
 
 
@@ -415,3 +444,65 @@ def test_a_bare_subject_needs_exactly_one_source_of_humans(issuers: dict[str, st
     names = Names(people={}, issuers=issuers)
     assert [p.message for p in found("- {name: r, deny: {or: [{user: zoe}]}}", names)[0]] == [message]
     assert found("- {name: r, deny: {or: [{user: zoe}]}}", Names(people={}, issuers={"corp": "human"}))[0] == []
+
+
+EACH = "write a rule, or an operator, for each"
+ONE = "are never met together: no message is about both"
+APART = [
+    ("allow", "{tool: notes/echo}, {prompt: a}", f"`prompt` and `tool` {ONE}"),
+    ("allow", "{mcp_tool: {not: x}}, {resource_uri: {not: a}}", f"`resource_uri` and `mcp_tool` {ONE}"),
+    ("allow", "{prompt: a}, {server_request: ping}, {resource_uri: a}", f"`resource_uri` and `prompt` {ONE}"),
+    ("deny", "{prompt: a}, {resource_uri: a}", f"`resource_uri` and `prompt` {ONE}"),
+    (
+        "allow",
+        "{prompt: a}, {mcp_method: {in: [tools/call, resources/read]}}",
+        "`mcp_method` and `prompt` are never met together: `resources/read` or `tools/call` is about no prompt",
+    ),
+    (
+        "deny",
+        "{mcp_method: tools/list}, {resource_uri: a}",
+        "`mcp_method` and `resource_uri` are never met together: `tools/list` is about no resource",
+    ),
+    (
+        "allow",
+        "{prompt: a}, {action: {in: [query, update]}}",
+        "`action` and `prompt` are never met together: prompts and resources are of class `read`",
+    ),
+    (
+        "allow",
+        "{resource_uri: a}, {argument/x: 1}",
+        "`argument/x` and `resource_uri` are never met together: a resource takes no arguments",
+    ),
+]
+
+
+@pytest.mark.parametrize(("effect", "leaves", "message"), APART, ids=[f"{row[0]} {row[1]}" for row in APART])
+def test_criteria_that_no_message_meets_together_are_refused(effect: str, leaves: str, message: str) -> None:
+    problems, _ = found(f"- name: r\n  {effect}:\n    and: [{{accept: true}}, {leaves}]\n")
+    assert [(p.line, p.message, p.hint) for p in problems] == [(3, message, EACH)]
+
+
+@pytest.mark.parametrize(
+    ("effect", "leaves"),
+    [
+        ("allow", "{tool: notes/echo}, {mcp_tool: echo}, {argument/x: 1}"),
+        ("allow", "{prompt: a}, {mcp_method: completion/complete}"),
+        ("allow", "{prompt: a}, {argument/x: 1}, {action: {not: update}}"),
+        ("allow", "{resource_uri: a}, {mcp_method: {in: [resources/read, tools/call]}}, {action: read}"),
+        ("allow", "{resource_uri: a}, {server_request: roots/list}, {argument/x: 1}"),
+        ("allow", "{tool: notes/echo}, {server_request: roots/list}, {mcp_method: tools/call}"),
+        # In a deny, what a message is not about meets a negated criterion.
+        ("deny", "{tool: {not: notes/echo}}, {prompt: a}"),
+        ("deny", "{resource_uri: a}, {argument/x: {not: 1}}"),
+    ],
+)
+def test_criteria_that_some_message_meets_together_are_taken(effect: str, leaves: str) -> None:
+    assert found(f"- name: r\n  {effect}:\n    and: [{{accept: true}}, {leaves}]\n")[0] == []
+
+
+def test_an_allow_on_a_prompt_or_a_server_request_names_somebody_all_the_same() -> None:
+    for leaf in ("prompt: a", "resource_uri: a", "server_request: ping"):
+        for operator in ("and", "or"):
+            problems, _ = found(f"- {{name: r, allow: {{{operator}: [{{{leaf}}}]}}}}")
+            assert len(problems) == 1
+            assert "names nobody" in problems[0].message

@@ -176,6 +176,33 @@ def test_redacted_arguments_that_todays_rules_read_leave_today_open(
     assert house.recall().same is same
 
 
+def test_prompts_and_resources_are_told_again_like_tools(house: House) -> None:
+    files = "  - {name: files, allow: {and: [{groups: dev}, {resource_uri: {starts_with: 'file:///srv/'}}]}}"
+    prompts = "  - {name: prompts, allow: {and: [{groups: dev}, {prompt: review}, {argument/style: short}]}}"
+    nobody = {"decision": "deny", "reason": "no_rule", "rules": []}
+    common = {name: FACTS[name] for name in ("principal", "server", "class")}
+    read = {**common, "mcp_method": "resources/read", "resource_uri": "file:///srv/a"}
+    house.record(facts=read, tool=None, args=None, **nobody)
+    house.rules(f"{files}\n{prompts}")
+    past = house.recall()
+    assert past.today is not None
+    assert (past.replay, past.today["decision"]) == ("agree", "allow")
+    get = {**common, "mcp_method": "prompts/get", "prompt": "review"}
+    for style, decision in (("short", "allow"), ("long", "deny")):
+        house.record(facts=get, tool=None, args={"style": style}, **nobody)
+        past = house.recall()
+        assert past.today is not None
+        assert (past.replay, past.today["decision"]) == ("agree", decision)
+
+
+def test_facts_that_this_version_cannot_decide_on_leave_it_open(house: House) -> None:
+    facts = {name: FACTS[name] for name in ("principal", "server")}
+    house.record(facts={**facts, "mcp_method": "prompts/get"}, decision="deny", reason="unknown_method", rules=[])
+    past = house.recall()
+    assert (past.replay, past.today) == ("unknown", None)
+    assert [remark for remark in past.remarks if "prompt: is missing" in remark]
+
+
 def test_an_unknown_decision_is_an_error(house: House) -> None:
     house.record()
     with pytest.raises(AuditError):

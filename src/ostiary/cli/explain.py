@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ostiary.recall import Past
 
 TYPES = ("human", "service", "agent")
+METHODS = {"tool": "tools/call", "prompt": "prompts/get", "resource": "resources/read"}
+"""What is sent if only this is said."""
 WRONG_USE = 2
 
 
@@ -40,8 +42,12 @@ class Request:
     principal: str
     agent: str | None
     server: str
-    tool: str
-    args: str
+    method: str
+    tool: str | None
+    prompt: str | None
+    resource: str | None
+    server_request: str | None
+    args: str | None
     groups: str | None
     email: str | None
     time: str | None
@@ -55,7 +61,7 @@ class Request:
         if kind not in TYPES or not rest:
             raise typer.BadParameter("write TYPE:ISSUER:SUBJECT, as in human:corp:alice", param_hint="--principal")
         try:
-            json.loads(self.args)
+            json.loads("{}" if self.args is None else self.args)
         except ValueError as error:
             raise typer.BadParameter(f"this is not JSON: {error}", param_hint="--args") from error
         principal: dict[str, Any] = {"type": kind, "id": self.principal if ":" in rest else rest}
@@ -66,13 +72,16 @@ class Request:
         facts: dict[str, Any] = {
             "principal": principal,
             "server": self.server,
-            "mcp_method": "tools/call",
-            "tool": self.tool,
+            "mcp_method": self.method,
             "time": self.time or datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        named = {"tool": self.tool, "prompt": self.prompt, "resource_uri": self.resource}
+        named["server_request"] = self.server_request
+        facts |= {name: value for name, value in named.items() if value is not None}
         if self.agent is not None:
             facts["agent"] = {"id": self.agent}
-        return f'{json.dumps(facts)[:-1]}, "arguments": {self.args}}}'
+        text = json.dumps(facts)
+        return text if self.args is None else f'{text[:-1]}, "arguments": {self.args}}}'
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +102,17 @@ def explain(
     agent: Annotated[str | None, typer.Option(metavar="ID", help="The agent that acts: its id or its key.")] = None,
     server: Annotated[str | None, typer.Option(help="The server that is called.")] = None,
     tool: Annotated[str | None, typer.Option(help="The tool that is called.")] = None,
-    args: Annotated[str | None, typer.Option(metavar="JSON", help="The arguments of the call; {} if left out.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The prompt that is got, or completed.")] = None,
+    resource: Annotated[str | None, typer.Option(metavar="URI", help="The resource that is read, or so.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="What the client sends, if not tools/call, prompts/get or resources/read.")
+    ] = None,
+    server_request: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="What the server asks of the client meanwhile.")
+    ] = None,
+    args: Annotated[
+        str | None, typer.Option(metavar="JSON", help="The arguments, or the params of what the server asks.")
+    ] = None,
     groups: Annotated[str | None, typer.Option(metavar="A,B", help="Groups of the principal.")] = None,
     email: Annotated[str | None, typer.Option(help="E-mail address of the principal.")] = None,
     time: Annotated[str | None, typer.Option(metavar="RFC3339", help="When; now if left out.")] = None,
@@ -102,11 +121,13 @@ def explain(
 ) -> None:
     """Say whether something is allowed, which rule decides, and what would change it.
 
-    Give the id of a DECISION; or --policy and --facts; or --principal, --server and --tool.
+    Give the id of a DECISION; or --policy and --facts; or --principal, --server and what is asked: --tool, --prompt,
+    --resource or --method.
     Exit code 0: allowed, 1: denied, 2: wrong use.
     """
     described = {"principal": principal, "server": server, "tool": tool, "agent": agent, "args": args}
-    described |= {"groups": groups, "email": email, "time": time}
+    described |= {"groups": groups, "email": email, "time": time, "prompt": prompt, "resource": resource}
+    described |= {"method": method, "server-request": server_request}
     if decision is not None:
         _refuse("a decision", {"policy": policy, "facts": facts, **described})
         past = _recall(decision, config)
@@ -119,14 +140,22 @@ def explain(
         given = _read_facts(facts)
         answer = _decide(_compile(policy, partial=True, assumed=_ids(given)), given)
     else:
-        if principal is None or server is None or tool is None:
-            raise typer.BadParameter("give a DECISION, or --policy and --facts, or --principal, --server and --tool")
+        asked = method or next((of for name, of in METHODS.items() if described[name] is not None), None)
+        if principal is None or server is None or asked is None:
+            raise typer.BadParameter(
+                "give a DECISION, or --policy and --facts, or --principal, --server and what is asked: "
+                "--tool, --prompt, --resource or --method"
+            )
         given = Request(
             principal=principal,
             agent=agent,
             server=server,
+            method=asked,
             tool=tool,
-            args="{}" if args is None else args,
+            prompt=prompt,
+            resource=resource,
+            server_request=server_request,
+            args=args,
             groups=groups,
             email=email,
             time=time,

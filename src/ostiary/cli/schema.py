@@ -127,6 +127,8 @@ def _criteria() -> Json:
 
 
 def _value(criterion: Criterion) -> Json:
+    from ostiary.policy.criteria import EQUALITY
+
     if criterion.form == "flag":
         return {"enum": [True, 1]}
     if criterion.form != "tests":
@@ -134,5 +136,7 @@ def _value(criterion: Criterion) -> Json:
     word: Json = {"enum": list(criterion.words)} if criterion.words else _SCALAR
     many: Json = {"type": "array", "items": word, "minItems": 1}
     matchers = {name: many if name in ("in", "not_in") else word for name in criterion.matchers}
+    if criterion.words:  # a part of a word is none of them
+        matchers |= {name: {"type": "string"} for name in criterion.matchers if name not in EQUALITY}
     mapping = {"type": "object", "properties": matchers, "additionalProperties": False, "minProperties": 1}
     return {"anyOf": [word, mapping]}

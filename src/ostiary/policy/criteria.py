@@ -15,6 +15,7 @@ MEMBERS = ("has", "is", "exclude")
 
 CLASSES = ("read", "query", "update", "admin")
 ACTORS = ("human", "service", "agent")
+SERVER_REQUESTS = ("sampling/createMessage", "elicitation/create", "roots/list", "ping")
 
 WHO_MATCHERS = frozenset({"is", "sole", "in", "has", "starts_with", "ends_with"})
 """Matchers that, unnegated, name somebody. `sole` is what `is` becomes on a list."""
@@ -70,6 +71,9 @@ CRITERIA = _table(
     Criterion(name="mcp_tool", matchers=TEXT, refers="mcp_tool"),
     Criterion(name="action", matchers=EQUALITY, words=CLASSES),
     Criterion(name="mcp_method", matchers=TEXT, refers="mcp_method"),
+    Criterion(name="resource_uri", matchers=(*TEXT, "host")),
+    Criterion(name="prompt", matchers=TEXT),
+    Criterion(name="server_request", matchers=TEXT, words=SERVER_REQUESTS),
     Criterion(name="argument", path="PATH", matchers=(*TEXT, *ORDER, "under", "host"), scalars="any"),
     Criterion(name="source_ip", form="networks"),
     Criterion(name="origin", matchers=(*TEXT, "host")),
@@ -82,7 +86,7 @@ CRITERIA = _table(
 
 NOT_IN_THIS_VERSION = frozenset(
     {
-        *("resource_uri", "prompt", "server_request", "task", "purpose", "label", "environment"),
+        *("task", "purpose", "label", "environment"),
         *("acr", "session_age", "device", "http_method", "http_path", "client_certificate"),
         *("invalid_client_certificate", "cors_preflight", "record", "pomerium_routes"),
     }

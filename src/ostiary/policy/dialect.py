@@ -12,9 +12,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ostiary.policy.criteria import CRITERIA, NOT_IN_THIS_VERSION, Criterion
+from ostiary.policy.criteria import CRITERIA, NOT_IN_THIS_VERSION, SERVER_REQUESTS, Criterion
 from ostiary.policy.matchers import read_tests
 from ostiary.policy.names import Findings, Names, nearest, owner
+from ostiary.policy.together import METHODS, check_together
 from ostiary.policy.who import Leaf, branches
 from ostiary.yamlsource import KIND_WORDS, Entry, Node
 
@@ -146,6 +147,7 @@ class _Reader:
             elif operator.node.items:
                 leaves = [leaf for item in operator.node.items for leaf in self.leaf(item)]
                 if len(leaves) == len(operator.node.items):
+                    check_together(effect.name, operator, leaves, self.findings)
                     found.extend(branches(effect.name, operator, leaves, self.findings))
         if not any(operator.node.kind != "list" or operator.node.items for operator in node.entries):
             message = f"this `{effect.name}` has no criteria, so it is never met"
@@ -232,14 +234,8 @@ class _Reader:
                 message = (
                     f"`{part.text}` is no method that this version serves, so no request reaches the rules with it"
                 )
-                self.findings.warnings.append(part.problem(message, nearest(part.text, METHODS)))
-
-
-METHODS = (
-    *("initialize", "notifications/initialized", "ping", "server/discover"),
-    *("tools/list", "tools/call", "session/delete"),
-)
-"""Methods that reach the rules in this version; `session/delete` is the end of a session (HTTP DELETE)."""
+                asked = "what a server asks is `server_request`" if part.text in SERVER_REQUESTS else ""
+                self.findings.warnings.append(part.problem(message, asked or nearest(part.text, METHODS)))
 
 
 def _exact(whole: Node, part: Node) -> bool:

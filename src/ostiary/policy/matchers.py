@@ -18,6 +18,8 @@ from ostiary.policy.patterns import pattern_fault
 from ostiary.yamlsource import KIND_WORDS, Node
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ostiary.yamlsource import Entry
 
 Test = dict[str, object]
@@ -226,13 +228,24 @@ class _Reader:
         elif matcher == "host" and not _HOST.match(text):
             message = f"`{text}` is not a host name as it stands in a canonical URL"
             hint = "write it in lower case, without scheme, port or final dot; names beyond ASCII as `xn--…`"
+        elif matcher in _PARTS and self.criterion.words and not self.among_words(matcher, text):
+            message = f"no `{self.criterion.name}` fits `{matcher}: {text}`"
+            hint = f"it is one of {listed(self.criterion.words)}"
         if message:
             self.fault(node, message, hint)
             return []
         return [{"op": matcher, "value": text}]
 
+    def among_words(self, matcher: str, text: str) -> bool:
+        return any(_PARTS[matcher](word, text) for word in self.criterion.words)
+
 
 _NOTHING = object()
+_PARTS: Mapping[str, Callable[[str, str], bool]] = {
+    "contains": str.__contains__,
+    "starts_with": str.startswith,
+    "ends_with": str.endswith,
+}
 
 
 def _path_fault(text: str) -> tuple[str, str]:

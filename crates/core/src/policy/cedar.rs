@@ -373,11 +373,20 @@ mod tests {
         for leaf in crate::policy::tests::property::LEAVES {
             for (effect, op) in [("allow", "and"), ("allow", "not"), ("deny", "or"), ("deny", "nor")] {
                 let snapshot = house(&rules(&[rule("r", effect, op, &[leaf, leaf])]));
-                for tool in ["echo", "not_declared"] {
+                for asked in [
+                    r#""tool":"echo""#,
+                    r#""tool":"not_declared""#,
+                    r#""mcp_method":"prompts/get","prompt":"x""#,
+                    r#""mcp_method":"completion/complete","resource_uri":"x""#,
+                    r#""tool":"echo","server_request":"ping""#,
+                ] {
                     let policy = &snapshot.policy;
-                    let slice = policy.slices.slice(&policy.rules, &snapshot.servers, "notes", tool);
+                    let who = r#""principal":{"type":"human","id":"human:corp:bob"}"#;
+                    let facts = facts(&snapshot, &format!(r#"{{{who},"server":"notes",{asked}}}"#));
+                    let target = snapshot.view(&facts).target;
+                    let slice = policy.slices.of(&policy.rules, &snapshot.servers, &target).unwrap();
                     let lowered = slice.lowered().unwrap();
-                    let validator = cedar_policy::Validator::new(schema(lowered, &format!("notes/{tool}")));
+                    let validator = cedar_policy::Validator::new(schema(lowered, &slice.action));
                     let found = validator.validate(&lowered.enforced, cedar_policy::ValidationMode::Strict);
                     assert!(found.validation_passed(), "{leaf:?} {effect} {op}: {found}");
                 }

@@ -3,6 +3,7 @@
 mod cost;
 pub(super) mod kit;
 mod lists;
+mod objects;
 mod order;
 pub(super) mod property;
 mod table;

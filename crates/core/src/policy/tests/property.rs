@@ -15,7 +15,7 @@ use crate::policy::{Memory, Verdict};
 use crate::snapshot::Snapshot;
 
 /// One of each kind of leaf.
-pub const LEAVES: [(&str, &str, &str); 59] = [
+pub const LEAVES: [(&str, &str, &str); 74] = [
     ("accept", "", ""),
     ("reject", "", ""),
     ("authenticated_user", "", ""),
@@ -56,6 +56,21 @@ pub const LEAVES: [(&str, &str, &str); 59] = [
     ("mcp_method", "is", "\"tools/list\""),
     ("mcp_method", "is", "\"tools/call\""),
     ("mcp_method", "not", "\"tools/list\""),
+    ("mcp_method", "in", "[\"prompts/get\",\"resources/read\"]"),
+    ("mcp_method", "is", "\"completion/complete\""),
+    ("resource_uri", "is", "\"file:///srv/a\""),
+    ("resource_uri", "starts_with", "\"file:///srv/\""),
+    ("resource_uri", "not_in", "[\"file:///srv/a\",\"note://1\"]"),
+    ("resource_uri", "ends_with", "\"1\""),
+    ("resource_uri", "host", "\"example.com\""),
+    ("resource_uri", "matches", "\"^note:\""),
+    ("prompt", "is", "\"summarize\""),
+    ("prompt", "not", "\"summarize\""),
+    ("prompt", "contains", "\"view\""),
+    ("server_request", "is", "\"roots/list\""),
+    ("server_request", "not", "\"roots/list\""),
+    ("server_request", "starts_with", "\"elicitation/\""),
+    ("server_request", "is", "5"),
     ("argument/a", "is", "1"),
     ("argument/a", "not", "\"x\""),
     ("argument/a", "is", "null"),
@@ -126,6 +141,28 @@ const TARGETS: [(&str, &str); 7] = [
     ("mail", "other"),
 ];
 
+/// Messages that are no tool calls: server, the members that say what they are about, whether there are arguments.
+const OBJECTS: [(&str, &str, bool); 18] = [
+    ("notes", r#""mcp_method":"prompts/get","prompt":"summarize""#, true),
+    ("notes", r#""mcp_method":"prompts/get","prompt":"review""#, true),
+    ("mail", r#""mcp_method":"prompts/get","prompt":"é""#, true),
+    ("notes", r#""mcp_method":"completion/complete","prompt":"review""#, false),
+    ("notes", r#""mcp_method":"completion/complete","resource_uri":"note://{id}""#, false),
+    ("notes", r#""mcp_method":"resources/read","resource_uri":"file:///srv/a""#, false),
+    ("notes", r#""mcp_method":"resources/read","resource_uri":"note://1""#, false),
+    ("mail", r#""mcp_method":"resources/read","resource_uri":"https://example.com/1""#, false),
+    ("notes", r#""mcp_method":"resources/subscribe","resource_uri":"file:///srv/b""#, false),
+    ("notes", r#""mcp_method":"resources/unsubscribe","resource_uri":"file:///etc""#, false),
+    ("notes", r#""mcp_method":"subscriptions/listen","resource_uri":"note://2""#, false),
+    ("notes", r#""tool":"echo","server_request":"sampling/createMessage""#, true),
+    ("notes", r#""tool":"delete","server_request":"elicitation/create""#, true),
+    ("notes", r#""tool":"not_declared","server_request":"roots/list""#, true),
+    ("notes", r#""mcp_method":"prompts/get","prompt":"review","server_request":"ping""#, true),
+    ("notes", r#""mcp_method":"resources/read","resource_uri":"note://1","server_request":"roots/list""#, true),
+    ("notes", r#""mcp_method":"session/stream","server_request":"roots/list""#, true),
+    ("mail", r#""mcp_method":"session/stream","server_request":"elicitation/create""#, true),
+];
+
 fn a_leaf() -> impl Strategy<Value = usize> {
     0..LEAVES.len()
 }
@@ -163,22 +200,43 @@ fn call(snapshot: &Snapshot, who: usize, (server, tool): (&str, &str), arguments
     facts(snapshot, &format!(r#"{{{who},"server":"{server}","tool":"{tool}"{arguments}{context}}}"#))
 }
 
+/// The same about something else.
+fn message(snapshot: &Snapshot, who: usize, object: usize, arguments: usize, context: usize) -> Facts {
+    let (server, members, takes) = OBJECTS[object];
+    let arguments = if takes { ARGUMENTS[arguments] } else { "" };
+    let (who, context) = (PRINCIPALS[who], CONTEXTS[context]);
+    facts(snapshot, &format!(r#"{{{who},"server":"{server}",{members}{arguments}{context}}}"#))
+}
+
+/// A tool call or another message, by number.
+fn any_message(snapshot: &Snapshot, who: usize, target: usize, arguments: usize, context: usize) -> Facts {
+    match target.checked_sub(TARGETS.len()) {
+        None => call(snapshot, who, TARGETS[target], arguments, context),
+        Some(object) => message(snapshot, who, object, arguments, context),
+    }
+}
+
+/// Whether it is allowed, or would be with scopes that can be had.
+fn allowed(snapshot: &Snapshot, facts: &Facts) -> bool {
+    let decision = snapshot.decide(facts, Memory::Off);
+    matches!(decision.verdict, Verdict::Allow(_)) || decision.finding.remedy.is_some()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn cedar_the_walk_the_memory_and_the_projection_agree(
         list in prop::collection::vec(a_rule(), 1..8),
-        calls in prop::collection::vec((0..PRINCIPALS.len(), 0..TARGETS.len(), 0..ARGUMENTS.len(), 0..CONTEXTS.len()), 24),
+        calls in prop::collection::vec((0..PRINCIPALS.len(), 0..TARGETS.len() + OBJECTS.len(), 0..ARGUMENTS.len(), 0..CONTEXTS.len()), 48),
     ) {
         let snapshot = snapshot_of(&list);
         let policy = &snapshot.policy;
         for (who, target, arguments, context) in calls {
-            let facts = call(&snapshot, who, TARGETS[target], arguments, context);
+            let facts = any_message(&snapshot, who, target, arguments, context);
             let decision = snapshot.decide(&facts, Memory::Off);
             let view = snapshot.view(&facts);
-            let (server, tool) = TARGETS[target];
-            let slice = policy.slices.slice(&policy.rules, &snapshot.servers, server, tool);
+            let slice = policy.slices.of(&policy.rules, &snapshot.servers, &view.target).unwrap();
 
             // Cedar on the slice and the walk of it say which rules are met.
             let expected = walked(&slice, &view);
@@ -235,11 +293,8 @@ proptest! {
         let asked = facts(&snapshot, &format!(r#"{{{caller},"server":"{server}","mcp_method":"tools/list"{around}}}"#));
         let view = snapshot.view(&asked);
         prop_assert!(matches!(view.target.tool, ToolFact::None));
-        let allowed = (0..ARGUMENTS.len()).any(|arguments| {
-            let facts = call(&snapshot, who, TARGETS[target], arguments, context);
-            let decision = snapshot.decide(&facts, Memory::Off);
-            matches!(decision.verdict, Verdict::Allow(_)) || decision.finding.remedy.is_some()
-        });
+        let allowed = (0..ARGUMENTS.len())
+            .any(|arguments| allowed(&snapshot, &call(&snapshot, who, TARGETS[target], arguments, context)));
         if allowed {
             prop_assert!(snapshot.could(server, tool, &asked));
             let entered = snapshot.decide(&asked, Memory::Off);
@@ -253,5 +308,49 @@ proptest! {
         let projection = json(std::str::from_utf8(&decision.facts_json).unwrap());
         let again = snapshot.decide(&Facts::from_json(&projection, Some(&snapshot)).unwrap(), Memory::Off);
         prop_assert_eq!(&again.finding, &decision.finding);
+    }
+    #[test]
+    fn what_may_be_used_or_asked_is_listed_and_its_server_can_be_entered(
+        list in prop::collection::vec(a_rule(), 1..6),
+        leaf in a_leaf(),
+        who in 0..PRINCIPALS.len(), object in 0..OBJECTS.len(), context in 0..CONTEXTS.len(),
+    ) {
+        // One rule that is often met: `accept` and any leaf.
+        let snapshot = snapshot_of(&[list, vec![(true, false, vec![(0, vec![0, leaf])])]].concat());
+        let messages: Vec<_> =
+            (0..ARGUMENTS.len()).map(|arguments| message(&snapshot, who, object, arguments, context)).collect();
+        if !messages.iter().any(|facts| allowed(&snapshot, facts)) {
+            return Ok(());
+        }
+        let facts = &messages[0];
+        let lister = snapshot.lister(facts);
+        if let Some(asked) = &facts.server_request {
+            prop_assert!(lister.could_ask(asked));
+            return Ok(());
+        }
+        match (facts.mcp_method.as_str(), &facts.prompt, &facts.resource_uri) {
+            ("prompts/get", Some(prompt), _) => prop_assert!(lister.could_prompt(prompt)),
+            ("resources/read" | "resources/subscribe", _, Some(uri)) => {
+                prop_assert!(lister.could_resource(uri));
+                for at in 0..=uri.len() {
+                    let template = format!("{}{{rest}}", &uri[..at]);
+                    let shown = lister.could_template(&template);
+                    prop_assert!(shown);
+                }
+            }
+            _ => {}
+        }
+        let entering = Facts {
+            mcp_method: "initialize".to_owned(),
+            prompt: None,
+            resource_uri: None,
+            arguments: None,
+            ..facts.clone()
+        };
+        let view = snapshot.view(&entering);
+        let named_deny = snapshot.policy.rules.iter().any(|rule| {
+            rule.names_method && !rule.shadow && rule.effect == Effect::Deny && rule_truth(rule, &view) == Truth::Yes
+        });
+        prop_assert_eq!(matches!(snapshot.decide(&entering, Memory::Off).verdict, Verdict::Allow(_)), !named_deny);
     }
 }
