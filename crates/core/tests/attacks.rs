@@ -20,7 +20,7 @@ const KEYS: &str =
 const ERAS: [(Era, &str, &str); 2] =
     [(Era::Session, "session", "2025-11-25"), (Era::Stateless, "stateless", "2026-07-28")];
 /// Reasons that stand for a later stage: the readers must let such a request through.
-const LATER: [&str; 4] = ["no_rule", "denied_by_rule", "route", "unknown_server"];
+const LATER: [&str; 5] = ["no_rule", "denied_by_rule", "route", "unknown_server", "not_open"];
 
 /// What would go upstream for a request that was taken.
 struct Forward {
@@ -125,6 +125,10 @@ fn judge(send: &Value, era: Era, version: &str) -> Result<Forward, Refusal> {
             body: String::from_utf8(message::upstream_notification(&notification)).unwrap(),
             headers: message::session_headers(&head),
         }),
+        Incoming::Response(response) => Ok(Forward {
+            body: String::from_utf8(message::upstream_response(&response, &response.id)).unwrap(),
+            headers: message::session_headers(&head),
+        }),
     }
 }
 
@@ -144,7 +148,8 @@ fn meets(must: &Value, key: &str, era: &str, actual: &Value) -> bool {
 /// What is wrong with one case in one era, if anything is.
 fn fault(case: &Value, era: Era, name: &str, version: &str) -> Option<String> {
     let must = case.get("must").unwrap();
-    let later = match must.get("reason").unwrap() {
+    let reason = must.get("reason").unwrap();
+    let later = match reason.get(name).unwrap_or(reason) {
         Value::Array(some) => some.iter().all(|reason| LATER.contains(&reason.as_str().unwrap())),
         one => LATER.contains(&one.as_str().unwrap()),
     };
