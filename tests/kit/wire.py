@@ -19,6 +19,9 @@ DEADLINE_S = 10.0
 SESSION_VERSION = "2025-11-25"
 STATELESS_VERSION = "2026-07-28"
 
+#: The member of `params` that `Mcp-Name` repeats.
+MIRRORED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+
 T = TypeVar("T")
 
 
@@ -204,7 +207,8 @@ def call_headers(host: str, token: str | None, body: Mapping[str, Any], *, era: 
         fields.append(("Authorization", f"Bearer {token}"))
     if era == "stateless":
         fields += [("MCP-Protocol-Version", STATELESS_VERSION), ("Mcp-Method", body["method"])]
-        name = (body.get("params") or {}).get("name")
+        named = MIRRORED.get(body["method"])
+        name = (body.get("params") or {}).get(named)
         if isinstance(name, str):
             fields.append(("Mcp-Name", name))
     elif body.get("method") != "initialize":
