@@ -154,8 +154,7 @@ def test_an_abrupt_end_passes_as_one(open_house: House) -> None:
         assert scene.marked()["params"] == MARK
         scene.push.end()
         assert scene.feed.next() is None
-    (outcome,) = open_house.gateway.next_record(since, "outcome")
-    assert outcome["outcome"] == "upstream"
+    assert open_house.gateway.end_of("subscriptions/listen", since) == "upstream"
 
 
 def test_a_client_that_leaves_ends_the_subscription_upstream(open_house: House) -> None:
@@ -164,7 +163,7 @@ def test_a_client_that_leaves_ends_the_subscription_upstream(open_house: House) 
     with subscribed(open_house, {"toolsListChanged": True}):
         pass
     assert open_house.upstream.hang_ups.acquire(timeout=10)
-    assert open_house.gateway.next_record(since, "outcome")[0]["outcome"] == "cancelled"
+    assert open_house.gateway.end_of("subscriptions/listen", since) == "cancelled"
 
 
 WRONG: list[Any] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ CAPABILITIES = {
 }
 
 Params = dict[str, Any]
+SESSIONS = itertools.count(1)
 #: What may be kept of an answer: only the stateless era says.
 CACHED = {"ttlMs": 60_000, "cacheScope": "public"}
 
@@ -129,22 +131,22 @@ async def _plainly(seen: Seen, talk: Talk) -> bool:
     return True
 
 
-def _opened(seen: Seen, answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _opened(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     opens = answer.get("result", {}).get("protocolVersion") is not None
-    return [("Mcp-Session-Id", f"upstream-{seen.connection}")] if opens else []
+    return [("Mcp-Session-Id", f"upstream-{next(SESSIONS)}")] if opens else []
 
 
 async def polite(seen: Seen, talk: Talk) -> None:
     """Answer as a well-behaved server does, in plain JSON; `initialize` opens a session and DELETE ends it."""
     if not await _plainly(seen, talk):
         answer = result_for(seen) or {}
-        await talk.json(answer, headers=_opened(seen, answer))
+        await talk.json(answer, headers=_opened(answer))
 
 
 async def polite_events(seen: Seen, talk: Talk) -> None:
     """Answer as a well-behaved server does, each answer an event stream."""
     if not await _plainly(seen, talk):
         answer = result_for(seen) or {}
-        await talk.stream(headers=_opened(seen, answer))
+        await talk.stream(headers=_opened(answer))
         await talk.event(answer)
         await talk.end()
