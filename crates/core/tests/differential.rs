@@ -18,22 +18,64 @@ use serde_json::Value;
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"progressToken":7}"#;
 /// Methods with parameters, and what `Mcp-Name` says of them.
 const REQUESTS: [(&str, &str, Option<&str>); 9] = [
-    ("tools/call", r#""name":"read_file","arguments":{"path":"/tmp/x","n":1.50,"deep":{"flag":true,"list":[1,"a",null]}}"#, Some("read_file")),
+    (
+        "tools/call",
+        r#""name":"read_file","arguments":{"path":"/tmp/x","n":1.50,"deep":{"flag":true,"list":[1,"a",null]}}"#,
+        Some("read_file"),
+    ),
     ("tools/call", r#""name":"delete","arguments":{"id":"7","force":false},"task":{"ttl":1}"#, Some("delete")),
     ("prompts/get", r#""name":"summarize","arguments":{"topic":"x","length":"short"}"#, Some("summarize")),
     ("resources/read", r#""uri":"file:///srv/docs/a.txt""#, Some("file:///srv/docs/a.txt")),
     ("resources/list", r#""cursor":"abc""#, None),
     ("tools/list", r#""extra":{"a":[]}"#, None),
-    ("completion/complete", r#""ref":{"type":"ref/resource","uri":"file:///{path}"},"argument":{"name":"path","value":"a"}"#, None),
-    ("completion/complete", r#""ref":{"type":"ref/prompt","name":"summarize"},"argument":{"name":"topic","value":""}"#, None),
-    ("subscriptions/listen", r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["file:///a"]}"#, None),
+    (
+        "completion/complete",
+        r#""ref":{"type":"ref/resource","uri":"file:///{path}"},"argument":{"name":"path","value":"a"}"#,
+        None,
+    ),
+    (
+        "completion/complete",
+        r#""ref":{"type":"ref/prompt","name":"summarize"},"argument":{"name":"topic","value":""}"#,
+        None,
+    ),
+    (
+        "subscriptions/listen",
+        r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["file:///a"]}"#,
+        None,
+    ),
 ];
 /// What is put in as it stands: twins of members, other spellings, and what readers disagree about.
 const PIECES: [&str; 30] = [
-    r#""name":"delete","#, r#""n\u0061me":"delete","#, r#""Name":"delete","#, r#""method":"tools/call","#, r#""METHOD":"x","#,
-    r#""params":{"name":"delete"},"#, r#""arguments":{},"#, r#""id":2,"#, r#""uri":"file:///etc/passwd","#, r#""u\u0072i":"x:y","#,
-    r#""path":"/etc/passwd","#, r#""result":{},"#, r#""error":{"code":1,"message":"x"},"#, r#""__proto__":{},"#, r#""jsonrpc":"2.0","#,
-    "/**/", "//x\n", "\u{feff}", "\\ud800", "\\u0000", "NaN", "1e999", "-0", "1.0", "0x10", "+1", "[", "]", "{}", "'",
+    r#""name":"delete","#,
+    r#""n\u0061me":"delete","#,
+    r#""Name":"delete","#,
+    r#""method":"tools/call","#,
+    r#""METHOD":"x","#,
+    r#""params":{"name":"delete"},"#,
+    r#""arguments":{},"#,
+    r#""id":2,"#,
+    r#""uri":"file:///etc/passwd","#,
+    r#""u\u0072i":"x:y","#,
+    r#""path":"/etc/passwd","#,
+    r#""result":{},"#,
+    r#""error":{"code":1,"message":"x"},"#,
+    r#""__proto__":{},"#,
+    r#""jsonrpc":"2.0","#,
+    "/**/",
+    "//x\n",
+    "\u{feff}",
+    "\\ud800",
+    "\\u0000",
+    "NaN",
+    "1e999",
+    "-0",
+    "1.0",
+    "0x10",
+    "+1",
+    "[",
+    "]",
+    "{}",
+    "'",
 ];
 
 /// One of two equal keys wins: the first.
@@ -112,7 +154,8 @@ fn change(text: &mut Vec<u8>, dice: &mut Dice) {
         // Behind a brace or a comma a member may stand.
         4 | 5 => {
             let piece = PIECES[dice.roll(PIECES.len())];
-            let places: Vec<usize> = (0..text.len()).filter(|at| matches!(text[*at], b'{' | b',')).map(|at| at + 1).collect();
+            let places: Vec<usize> =
+                (0..text.len()).filter(|at| matches!(text[*at], b'{' | b',')).map(|at| at + 1).collect();
             let to = if dice.roll(4) == 0 { at } else { places.get(dice.roll(places.len())).copied().unwrap_or(at) };
             text.splice(to..to, piece.bytes());
         }
