@@ -34,10 +34,6 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const SESSION_BYTES: usize = 1_024;
 /// How long a server may take to begin a stream that stays open: some say nothing before their first event.
 const OPENING: Duration = Duration::from_secs(300);
-/// How long a server may take to receive an answer to its own request, and how much it may say to that, in bytes.
-const TELLING: Duration = Duration::from_secs(5);
-const TOLD_BYTES: usize = 64 * 1024;
-
 /// Sends the message on `lease` and answers the caller; the outcome is recorded when the answer is complete.
 ///
 /// Cancel safe: dropping closes the upstream connection and records the call as cancelled.
@@ -281,22 +277,6 @@ impl Flight {
         let Some(id) = readable else { return Err(nonsense("its session id is not visible ASCII")) };
         let sealed = handle::seal(&self.work, handle::Purpose::Session, "", id.as_bytes())?;
         HeaderValue::from_str(&sealed).map(Some).map_err(unbuildable)
-    }
-
-    /// Answers, as a message of the same session, a request that the upstream made on this stream. `id` names the
-    /// answer in its token.
-    pub fn tell(&self, id: String, body: Vec<u8>) {
-        let Ok(request) = self.request(Bytes::from(body), &Purpose::Answer { id }) else { return };
-        let upstream = Arc::clone(&self.work.endpoint.upstream);
-        tokio::spawn(async move {
-            // If this does not arrive, the upstream waits in vain and the caller's own limits end the call.
-            let Ok(lease) = upstream.checkout().await else { return };
-            if let Ok((response, lease)) = upstream.send(lease, request, TELLING, || true).await
-                && Limited::new(response.into_body(), TOLD_BYTES).collect().await.is_ok()
-            {
-                upstream.put(lease);
-            }
-        });
     }
 }
 
