@@ -47,10 +47,8 @@ pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work, slot
     flight.work.shared.counters.allowed.add();
     flight.sent = true;
     let upstream = Arc::clone(&flight.work.endpoint.upstream);
-    let timeout = match flight.work.message.stays_open() {
-        true => OPENING,
-        false => Duration::from_secs(flight.work.server().timeout_s),
-    };
+    let stays = flight.work.message.stays_open();
+    let timeout = if stays { OPENING } else { Duration::from_secs(flight.work.server().timeout_s) };
     let sent = upstream.send(lease, request, timeout, || flight.holds()).await;
     match sent {
         Ok((response, lease)) => flight.arrived(response, lease).await,
@@ -100,7 +98,9 @@ impl Flight {
         let form = form(&parts.headers);
         match (&self.work.message, parts.status, form) {
             (Message::Request(_), StatusCode::OK, Form::Json) => self.whole(&parts.headers, body, lease).await,
-            (Message::Request(_), StatusCode::OK, Form::Events) => self.events(&parts.headers, body, lease),
+            (Message::Request(_) | Message::SessionStream(_), StatusCode::OK, Form::Events) => {
+                self.events(&parts.headers, body, lease)
+            }
             (Message::Request(_), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, Form::Json) => {
                 self.failure(parts.status, body, lease).await
             }
@@ -117,7 +117,6 @@ impl Flight {
                 StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT,
                 _,
             ) => self.done(StatusCode::ACCEPTED, body, lease).await,
-            (Message::SessionStream(_), StatusCode::OK, Form::Events) => self.events(&parts.headers, body, lease),
             (Message::SessionStream(_), status, _) if status.is_client_error() => self.no_stream(status),
             (Message::SessionEnd, StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT, _) => {
                 self.work.shared.dialogues.end(&dialogue::session_of(&self.work));

@@ -15,6 +15,7 @@ use ostiary_core::audit::Outcome;
 use ostiary_core::deny::Refusal;
 use ostiary_core::facts::{Class, Facts};
 use ostiary_core::json::Object;
+use ostiary_core::mcp::message::Request;
 use ostiary_core::mcp::round::{self, Ask};
 use ostiary_core::mcp::sse::{self, Decoder, Event};
 use ostiary_core::mcp::stream::{self, Kind, Message, Notice, NoticeKind, Stream};
@@ -229,7 +230,7 @@ impl EventStream {
         let passes = match notice.kind {
             NoticeKind::Plain => true,
             NoticeKind::Progress => {
-                let own = work.message.own_request().and_then(|request| request.progress_token());
+                let own = work.message.own_request().and_then(Request::progress_token);
                 about.is_some_and(|token| {
                     own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token)
                 })
