@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.gateway import Gateway, free_port, settings
-from tests.kit.house import House
+from tests.kit.house import ALL_OF_MCP, House
 from tests.kit.issuer import Issuer
 from tests.kit.upstream import Upstream
 
@@ -105,6 +105,19 @@ def house(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[
     with Upstream() as upstream:
         issuer.write(folder / "jwks.json")
         config = settings({"notes": upstream.url}, issuer, listen=free_port(), admin=free_port())
+        with Gateway(folder, config) as gateway:
+            yield House(gateway, upstream, issuer)
+
+
+@pytest.fixture(scope="session")
+def open_house(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[House]:
+    """A house whose rules speak of prompts, resources and what servers ask too, with a second server, `files`."""
+    folder = tmp_path_factory.mktemp("open-house")
+    with Upstream() as upstream:
+        issuer.write(folder / "jwks.json")
+        urls = {"notes": upstream.url, "files": upstream.url}
+        config = settings(urls, issuer, listen=free_port(), admin=free_port())
+        config["policy"] += ALL_OF_MCP
         with Gateway(folder, config) as gateway:
             yield House(gateway, upstream, issuer)
 

@@ -9,6 +9,9 @@ from tests.kit.issuer import Issuer
 from tests.kit.upstream import Seen, Talk, Upstream
 from tests.kit.wire import http, message, tool_call
 
+#: What the endpoint of a server takes, and what a document does.
+ALLOWED = {True: "GET, POST, DELETE", False: "GET, HEAD"}
+
 
 def test_a_rules_no_is_a_clean_error_with_the_decision(house: House, era: str) -> None:
     reply = house.gateway.post(tool_call("delete_file", {"path": "/x"}, era=era, ident="mine"), house.alice, era=era)
@@ -26,7 +29,9 @@ def test_a_rules_text_is_never_told(house: House, era: str) -> None:
     assert "no-etc" not in reply.body.decode()
 
 
-@pytest.mark.parametrize("method", ["resources/list", "prompts/list", "completion/complete", "tasks/get", "tools/nope"])
+@pytest.mark.parametrize(
+    "method", ["tasks/get", "tasks/list", "sampling/createMessage", "elicitation/create", "roots/list", "tools/nope"]
+)
 def test_a_method_that_is_not_served_is_unknown(house: House, era: str, method: str) -> None:
     before = house.upstream.bytes
     reply = house.gateway.post(message(method, {}, era=era, ident="mine"), house.alice, era=era)
@@ -35,9 +40,7 @@ def test_a_method_that_is_not_served_is_unknown(house: House, era: str, method: 
     assert house.upstream.bytes == before
 
 
-@pytest.mark.parametrize(
-    "method", ["notifications/cancelled", "notifications/made_up", "notifications/roots/list_changed"]
-)
+@pytest.mark.parametrize("method", ["notifications/tasks/status", "notifications/made_up", "notifications/message"])
 def test_a_notification_that_is_not_served_is_dropped_or_refused(house: House, era: str, method: str) -> None:
     before = house.upstream.bytes
     since = len(house.gateway.records())
@@ -56,7 +59,7 @@ def test_a_notification_that_is_not_served_is_dropped_or_refused(house: House, e
         ("/mcp/notes/", "POST", 404),
         ("/mcp/notes/more", "POST", 404),
         ("/MCP/notes", "POST", 404),
-        ("/mcp/notes", "GET", 405),
+        ("/mcp/notes", "OPTIONS", 405),
         ("/mcp/notes", "PUT", 405),
         ("/mcp/notes", "PATCH", 405),
         ("/mcp/notes", "TRACE", 405),
@@ -74,6 +77,7 @@ def test_routes_are_exact(house: House, target: str, method: str, status: int) -
     with house.gateway.wire() as wire:
         reply = wire.ask(http(method, target, fields, body))
     assert reply.status == status
+    assert reply.header("allow") == (ALLOWED[target.startswith("/mcp/")] if status == 405 else None)
     assert b"\n" not in reply.body.strip()
     assert house.upstream.bytes == before
 

@@ -1,6 +1,7 @@
 """Session ids of the session era are our own, sealed, and bound to the principal."""
 
 import pytest
+from tests.kit.caller import Caller
 from tests.kit.house import House
 from tests.kit.wire import http, message, tool_call
 
@@ -84,12 +85,34 @@ def test_a_call_without_a_session_passes_if_the_upstream_takes_it(house: House, 
     assert house.gateway.call("echo", {"text": "x"}, house.alice, era="session").status == 200
 
 
-def test_get_is_not_served_yet(house: House) -> None:
-    session = house.gateway.open_session(house.alice)
-    fields = [("Authorization", f"Bearer {house.alice}"), ("Mcp-Session-Id", session), ("Accept", "text/event-stream")]
-    reply = house.gateway.get("/mcp/notes", fields)
-    assert reply.status == 405
-    assert "POST" in (reply.header("allow") or "")
+def test_a_session_has_a_stream_of_its_own_for_its_caller_alone(house: House) -> None:
+    caller = house.caller("session")
+    before = house.upstream.count
+    with caller.listen() as feed:
+        assert (feed.head.status, feed.head.header("content-type")) == (200, "text/event-stream")
+    (seen,) = house.upstream.seen[before:]
+    assert (seen.method, seen.header("accept"), seen.body) == ("GET", "text/event-stream", b"")
+    assert (seen.header("mcp-session-id") or "").startswith("upstream-")
+    foreign = Caller(gateway=house.gateway, token=house.bot, era="session", session=caller.session)
+    with foreign.listen() as feed:
+        assert feed.head.status == 404
+    assert house.upstream.count == before + 1
+
+
+def test_there_is_no_session_stream_in_the_stateless_era(house: House) -> None:
+    before = house.upstream.bytes
+    fields = [("Authorization", f"Bearer {house.alice}"), ("Accept", "text/event-stream")]
+    reply = house.gateway.get("/mcp/notes", [*fields, ("MCP-Protocol-Version", "2026-07-28")])
+    assert (reply.status, reply.header("allow")) == (405, "GET, POST, DELETE")
+    assert house.upstream.bytes == before
+
+
+def test_a_stream_is_only_for_those_who_accept_one(house: House) -> None:
+    before = house.upstream.bytes
+    for accept in ("application/json", "text/event-stream;q=0"):
+        reply = house.gateway.get("/mcp/notes", [("Authorization", f"Bearer {house.alice}"), ("Accept", accept)])
+        assert reply.status == 406
+    assert house.upstream.bytes == before
 
 
 def test_a_ping_is_answered(house: House) -> None:

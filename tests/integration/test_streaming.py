@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.kit.house import House
 from tests.kit.upstream import Seen, Talk, result_for
-from tests.kit.wire import read_events, tool_call
+from tests.kit.wire import message, read_events
 
 
 def progress(step: int) -> dict[str, object]:
@@ -13,7 +13,9 @@ def progress(step: int) -> dict[str, object]:
 
 
 def asking(era: str) -> dict[str, object]:
-    return {**tool_call("echo", {"text": "x"}, era=era, ident="mine")}
+    """A call that wants to hear of progress, under the token that `progress` speaks of."""
+    params = {"name": "echo", "arguments": {"text": "x"}, "_meta": {"progressToken": 1}}
+    return message("tools/call", params, era=era, ident="mine")
 
 
 def test_the_first_event_arrives_before_the_second_is_made(house: House, era: str) -> None:
@@ -43,6 +45,21 @@ def test_the_first_event_arrives_before_the_second_is_made(house: House, era: st
     assert (rest[1]["id"], rest[1]["result"]["content"][0]["text"]) == ("mine", '{"text": "x"}')
 
 
+@pytest.mark.parametrize("asked", [None, 2, "1"])
+def test_progress_that_nobody_asked_to_hear_of_is_dropped(house: House, era: str, asked: int | str | None) -> None:
+    async def script(seen: Seen, talk: Talk) -> None:
+        await talk.stream()
+        await talk.event(progress(1))
+        await talk.event(result_for(seen))
+        await talk.end()
+
+    meta = {} if asked is None else {"_meta": {"progressToken": asked}}
+    body = message("tools/call", {"name": "echo", "arguments": {"text": "x"}, **meta}, era=era, ident="mine")
+    with house.upstream.scripted(script):
+        reply = house.gateway.post(body, house.alice, era=era)
+    assert ["method" in json.loads(event["data"]) for event in read_events(reply.body)] == [False]
+
+
 def test_a_caller_that_leaves_ends_the_call_upstream(house: House) -> None:
     gate = house.upstream.gate()
 
@@ -52,6 +69,7 @@ def test_a_caller_that_leaves_ends_the_call_upstream(house: House) -> None:
         await gate.wait()
 
     with house.upstream.scripted(script):
+        house.upstream.forget_hang_ups()
         with house.gateway.wire() as wire:
             wire.send(house.gateway.layout(asking("stateless"), house.alice))
             next(wire.body(wire.read_head()))
@@ -88,7 +106,7 @@ def test_an_upstream_string_cannot_make_an_event(house: House, era: str) -> None
     with house.upstream.scripted(script):
         reply = house.gateway.post(asking(era), house.alice, era=era)
     messages = [json.loads(event["data"]) for event in read_events(reply.body) if "data" in event]
-    assert [message["result"]["content"][0]["text"] for message in messages] == [evil]
+    assert [each["result"]["content"][0]["text"] for each in messages] == [evil]
 
 
 def lying(case: str, seen: Seen) -> list[object]:
@@ -115,13 +133,13 @@ def test_an_answer_that_is_not_ours_is_not_delivered(house: House, era: str, cas
     """Attack I02."""
 
     async def script(seen: Seen, talk: Talk) -> None:
-        (message,) = lying(case, seen)
+        (lie,) = lying(case, seen)
         if as_events:
             await talk.stream()
-            await talk.event(message)
+            await talk.event(lie)
             await talk.end()
         else:
-            await talk.json(message)
+            await talk.json(lie)
 
     with house.upstream.scripted(script):
         reply = house.gateway.post(asking(era), house.alice, era=era)
@@ -134,8 +152,8 @@ def test_an_answer_that_is_not_ours_is_not_delivered(house: House, era: str, cas
 def test_only_the_first_answer_on_a_stream_is_delivered(house: House, era: str) -> None:
     async def script(seen: Seen, talk: Talk) -> None:
         await talk.stream()
-        for message in lying("two answers", seen):
-            await talk.event(message)
+        for lie in lying("two answers", seen):
+            await talk.event(lie)
         await talk.end()
 
     with house.upstream.scripted(script):
@@ -148,8 +166,8 @@ def test_only_the_first_answer_on_a_stream_is_delivered(house: House, era: str) 
 def test_a_stream_that_ends_without_an_answer_is_told_as_such(house: House, era: str) -> None:
     async def script(seen: Seen, talk: Talk) -> None:
         await talk.stream()
-        for message in lying("no answer", seen):
-            await talk.event(message)
+        for lie in lying("no answer", seen):
+            await talk.event(lie)
         await talk.end()
 
     with house.upstream.scripted(script):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from .issuer import Key, as_bytes, compact, new_key
-from .wire import SESSION_VERSION, STATELESS_VERSION, http
+from .wire import MIRRORED, SESSION_VERSION, STATELESS_VERSION, encoded, http
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +87,8 @@ def _claimed(body: bytes) -> tuple[str, str | None]:
     """Return what a lenient server would read as method and name, so that the headers agree with that."""
     try:
         message = json.loads(body)
-        method, name = message["method"], message["params"].get("name")
+        method = message["method"]
+        name = message["params"].get(MIRRORED.get(method, "name"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "tools/call", "echo"
     return method if isinstance(method, str) else "tools/call", encoded(name) if isinstance(name, str) else "echo"

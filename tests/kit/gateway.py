@@ -345,6 +345,17 @@ class Gateway:
 
         return wait_until(found, deadline_s=DEADLINE_S, what=f"{count} records of {kinds}")
 
+    def end_of(self, method: str, since: int) -> str:
+        """Wait for the outcome of the one message of `method` that was allowed after the first `since` records."""
+
+        def found() -> list[str]:
+            new = self.records()[since:]
+            ids = {each["id"] for each in new if each["kind"] == "intent" and each["mcp_method"] == method}
+            return [each["outcome"] for each in new if each["kind"] == "outcome" and each["id"] in ids]
+
+        (outcome,) = wait_until(found, what=f"the end of {method}")
+        return outcome
+
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")

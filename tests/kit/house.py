@@ -6,10 +6,35 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from .caller import Caller
+
 if TYPE_CHECKING:
     from .gateway import Gateway
     from .issuer import Issuer
     from .upstream import Upstream
+
+DEV = {"groups": {"has": "dev"}}
+#: What developers may have of a server besides its tools, and what it may ask of them.
+ALL_OF_MCP = [
+    {"name": "dev-prompts", "allow": {"and": [DEV, {"prompt": {"in": ["summarize", "review"]}}]}},
+    {"name": "dev-docs", "allow": {"and": [DEV, {"resource_uri": {"starts_with": "file:///srv/docs/"}}]}},
+    {"name": "no-private", "deny": {"or": [{"resource_uri": {"starts_with": "file:///srv/docs/private/"}}]}},
+    {"name": "may-sample", "allow": {"and": [DEV, {"server_request": "sampling/createMessage"}]}},
+    {
+        "name": "may-ask-by-form",
+        "allow": {"and": [DEV, {"server_request": "elicitation/create"}, {"argument/mode": "form"}]},
+    },
+    {
+        "name": "may-send-to-sign-in",
+        "allow": {
+            "and": [DEV, {"server_request": "elicitation/create"}, {"argument/url": {"host": "accounts.example.com"}}]
+        },
+    },
+    {
+        "name": "little-sampling",
+        "deny": {"and": [{"server_request": "sampling/createMessage"}, {"argument/maxTokens": {"gt": 1000}}]},
+    },
+]
 
 
 @dataclass
@@ -19,6 +44,15 @@ class House:
     gateway: Gateway
     upstream: Upstream
     issuer: Issuer
+
+    def caller(self, era: str, token: str | None = None, *, server: str = "notes") -> Caller:
+        """Return a client that has arrived: alice's, unless another token is given."""
+        return Caller.arrive(self.gateway, token or self.alice, era, server=server)
+
+    @cached_property
+    def bob(self) -> str:
+        """A token of bob, a developer too."""
+        return self.issuer.token(sub="bob@example.com")
 
     @cached_property
     def alice(self) -> str:

@@ -13,12 +13,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from .manners import STATELESS_VERSION, polite, polite_events, result_for
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 
-TOOLS = ("echo", "read_file", "add", "delete_file", "hidden")
-SESSION_VERSION = "2025-11-25"
-STATELESS_VERSION = "2026-07-28"
+__all__ = ["Gate", "Push", "Seen", "Talk", "Upstream", "polite", "polite_events", "result_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ class Seen:
 
     @property
     def message(self) -> Any:
-        """The JSON-RPC message."""
-        return json.loads(self.body)
+        """The JSON-RPC message, or an empty object."""
+        return json.loads(self.body) if self.body else {}
 
     @property
     def rpc(self) -> str | None:
@@ -116,6 +116,10 @@ class Talk:
         """End a begun stream."""
         await self.raw(b"0\r\n\r\n")
 
+    async def until_left(self) -> None:
+        """Wait until the gateway closes the connection, which ends the script."""
+        await asyncio.Event().wait()
+
     def hang_up(self) -> None:
         """Close the connection, whatever has been sent."""
         self.writer.close()
@@ -160,69 +164,36 @@ class Gate:
         self.loop.call_soon_threadsafe(self._passed.set)
 
 
-def result_for(seen: Seen, *, tools: Sequence[str] = TOOLS) -> dict[str, Any] | None:
-    """Return what a polite server answers: a JSON-RPC response, or `None` for a notification."""
-    message = seen.message
-    if "id" not in message:
-        return None
-    method, params = message["method"], message.get("params", {})
-    if method == "initialize":
-        result: dict[str, Any] = {
-            "protocolVersion": params.get("protocolVersion", SESSION_VERSION),
-            "capabilities": {"tools": {"listChanged": True}},
-            "serverInfo": {"name": "counting", "version": "1"},
-        }
-    elif method == "server/discover":
-        result = {
-            "supportedVersions": [STATELESS_VERSION],
-            "capabilities": {"tools": {"listChanged": True}},
-            "serverInfo": {"name": "counting", "version": "1"},
-            "ttlMs": 0,
-            "cacheScope": "public",
-        }
-    elif method == "tools/list":
-        result = {
-            "tools": [
-                {"name": name, "description": f"the {name} tool", "inputSchema": {"type": "object"}} for name in tools
-            ]
-        }
-        if seen.stateless:
-            result |= {"ttlMs": 60_000, "cacheScope": "public"}
-    elif method == "tools/call":
-        said = json.dumps(params.get("arguments"), ensure_ascii=False)
-        result = {"content": [{"type": "text", "text": said}], "isError": False}
-    elif method == "ping":
-        result = {}
-    else:
-        return {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no such method"}}
-    if seen.stateless:
-        result["resultType"] = "complete"
-    return {"jsonrpc": "2.0", "id": message["id"], "result": result}
+@dataclass(slots=True)
+class Push:
+    """An event stream whose events the test gives one by one: `await push.run(talk)` in a script."""
 
+    loop: asyncio.AbstractEventLoop
+    begun: threading.Event = field(default_factory=threading.Event)
+    _steps: asyncio.Queue[Callable[[Talk], Awaitable[None]] | None] = field(default_factory=asyncio.Queue)
 
-async def polite(seen: Seen, talk: Talk) -> None:
-    """Answer as a well-behaved server does, in plain JSON; `initialize` opens a session and DELETE ends it."""
-    if seen.method == "DELETE":
-        await talk.whole(b"")
-        return
-    answer = result_for(seen)
-    if answer is None:
-        await talk.whole(b"", status=202)
-        return
-    opens = answer.get("result", {}).get("protocolVersion") is not None
-    await talk.json(answer, headers=[("Mcp-Session-Id", f"upstream-{seen.connection}")] if opens else [])
+    async def run(self, talk: Talk, *, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Begin the stream and send what the test gives, until it ends the stream or the gateway leaves."""
+        await talk.stream(headers=headers)
+        self.begun.set()
+        while (step := await self._steps.get()) is not None:
+            await step(talk)
 
+    def event(self, message: Any, *, extra: str = "") -> None:
+        """Send one JSON-RPC message."""
+        self._do(lambda talk: talk.event(message, extra=extra))
 
-async def polite_events(seen: Seen, talk: Talk) -> None:
-    """Answer as a well-behaved server does, each answer an event stream."""
-    answer = result_for(seen)
-    if answer is None:
-        await talk.whole(b"", status=202)
-        return
-    opens = answer.get("result", {}).get("protocolVersion") is not None
-    await talk.stream(headers=[("Mcp-Session-Id", f"upstream-{seen.connection}")] if opens else [])
-    await talk.event(answer)
-    await talk.end()
+    def chunk(self, data: bytes) -> None:
+        """Send bytes of the stream as they are."""
+        self._do(lambda talk: talk.chunk(data))
+
+    def end(self) -> None:
+        """End the stream properly."""
+        self._do(lambda talk: talk.end())
+        self._do(None)
+
+    def _do(self, step: Callable[[Talk], Awaitable[None]] | None) -> None:
+        self.loop.call_soon_threadsafe(self._steps.put_nowait, step)
 
 
 class Upstream:
@@ -269,6 +240,15 @@ class Upstream:
     def gate(self) -> Gate:
         """Make a gate for a script of this upstream."""
         return Gate(self._loop)
+
+    def push(self) -> Push:
+        """Make an event stream for a script of this upstream."""
+        return Push(self._loop)
+
+    def forget_hang_ups(self) -> None:
+        """Count from here on how often the gateway left."""
+        while self.hang_ups.acquire(blocking=False):
+            pass
 
     @contextlib.contextmanager
     def scripted(self, script: Callable[[Seen, Talk], Awaitable[None]]) -> Iterator[None]:

@@ -5,7 +5,9 @@ No library stands between a test and the socket, because most of what is tested 
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ DEADLINE_S = 10.0
 
 SESSION_VERSION = "2025-11-25"
 STATELESS_VERSION = "2026-07-28"
+
+#: The member of `params` that `Mcp-Name` repeats.
+MIRRORED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 T = TypeVar("T")
 
@@ -197,6 +202,13 @@ def http(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def encoded(name: str) -> str:
+    """Return the value of an MCP header that means `name` (2026-07-28, Streamable HTTP, Value Encoding)."""
+    if re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", name):
+        return name
+    return f"=?base64?{base64.b64encode(name.encode()).decode()}?="
+
+
 def call_headers(host: str, token: str | None, body: Mapping[str, Any], *, era: str) -> list[tuple[str, str]]:
     """Return the fields that a well-behaved client of `era` (`session` or `stateless`) sends with `body`."""
     fields = [("Host", host), ("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")]
@@ -204,9 +216,10 @@ def call_headers(host: str, token: str | None, body: Mapping[str, Any], *, era: 
         fields.append(("Authorization", f"Bearer {token}"))
     if era == "stateless":
         fields += [("MCP-Protocol-Version", STATELESS_VERSION), ("Mcp-Method", body["method"])]
-        name = (body.get("params") or {}).get("name")
+        named = MIRRORED.get(body["method"])
+        name = (body.get("params") or {}).get(named)
         if isinstance(name, str):
-            fields.append(("Mcp-Name", name))
+            fields.append(("Mcp-Name", encoded(name)))
     elif body.get("method") != "initialize":
         fields.append(("MCP-Protocol-Version", SESSION_VERSION))
     return fields

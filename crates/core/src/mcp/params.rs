@@ -73,9 +73,12 @@ pub(super) fn check(kind: Method, params: Option<&Object>, era: Era) -> Result<(
     }
 }
 
-/// Takes out what would open exchanges that are not served here: capabilities for tasks, and notifications that no
-/// rule could judge.
+/// Takes out what would open exchanges that are not served here: capabilities for tasks, the wish for one (which whoever
+/// serves none ignores: 2025-11-25, Tasks, Task Support), and notifications that no rule could judge.
 pub(super) fn tidy(kind: Method, params: &mut Object) {
+    if kind == Method::ToolsCall {
+        params.remove("task");
+    }
     if kind == Method::Initialize
         && let Some(Value::Object(capabilities)) = params.get_mut("capabilities")
     {
@@ -134,9 +137,6 @@ fn resource_uri(value: Option<&Value>, name: &str) -> Result<(), Refusal> {
 
 fn check_call(params: Option<&Object>) -> Result<(), Refusal> {
     let member = |name: &str| params.and_then(|params| params.get(name));
-    if member("task").is_some() {
-        return Err(bad_params("Tasks are not served; call the tool without `task`."));
-    }
     match member("name") {
         Some(Value::String(name)) if is_tool_name(name) => {}
         _ => return Err(bad_params("`params.name` must be a tool name: 1 to 128 visible ASCII characters.")),
