@@ -5,6 +5,7 @@ The gateway's two servers are the same upstream: `notes`, where alice may do eve
 objects are denied to her.
 """
 
+import asyncio
 import copy
 import json
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ import pytest
 from tests.kit.gateway import Gateway, free_port
 from tests.kit.issuer import Issuer
 from tests.kit.openhouse import EVERYTHING, Everything, open_settings
+from tests.kit.tours.plan import LOGIN
+from tests.kit.tours.python import sdk, told
 from tests.kit.tours.visits import by_fastmcp, by_inspector, by_python, by_typescript, page_by_page
 from tests.kit.wire import Reply, message
 
@@ -29,13 +32,14 @@ TOOL, PROMPT, QUESTION = "test_image_content", "test_prompt_with_image", "sampli
 WATCHED = "test://watched-resource"
 RESOURCES = ["test://static-binary", WATCHED, "test://template/12/data"]
 LEFT_OUT: list[dict[str, Any]] = [
-    {"name": f"left-out-{number}", "deny": {"and": [{"server": {"in": ["narrow", "narrow-paged"]}}, leaf]}}
-    for number, leaf in enumerate(
+    {"name": f"left-out-{number}", "deny": {"and": [{"server": {"in": ["narrow", "narrow-paged"]}}, *leaves]}}
+    for number, leaves in enumerate(
         [
-            {"mcp_tool": TOOL},
-            {"resource_uri": {"in": RESOURCES}},
-            {"prompt": PROMPT},
-            {"server_request": QUESTION},
+            [{"mcp_tool": TOOL}],
+            [{"resource_uri": {"in": RESOURCES}}],
+            [{"prompt": PROMPT}],
+            [{"server_request": QUESTION}],
+            [{"server_request": "elicitation/create"}, {"argument/url": {"host": "evil.example.com"}}],
         ]
     )
 ]
@@ -143,6 +147,19 @@ def test_what_the_rules_leave_out_is_neither_shown_nor_done(client: tuple[str, T
         del honoured["resourceSubscriptions"]
     differing = apart(expected, found)
     assert not differing, "\n".join(differing)
+
+
+@pytest.mark.parametrize(("url", "passes"), [(LOGIN, True), ("https://evil.example.com/connect", False)])
+def test_a_page_may_be_asked_for_where_the_rules_let_it_be(era: str, scene: Scene, url: str, passes: bool) -> None:
+    """URL elicitation is judged by the host of its page, in the wire form of either era."""
+
+    async def visit() -> tuple[str, list[str]]:
+        async with sdk(f"{scene.gateway.url}/mcp/narrow", scene.token, era) as ways:
+            gave = await told(ways.call("ask_visit", {"url": url}, None))
+            return json.dumps(gave), ways.heard.asked
+
+    gave, asked = asyncio.run(visit())
+    assert ("answered: accept" in gave, asked) == (passes, [f"visit {url}"] if passes else [])
 
 
 def test_lists_are_filtered_page_by_page(era: str, scene: Scene) -> None:
