@@ -12,8 +12,8 @@ use ostiary_core::policy::{Memory, Permit, Verdict};
 use ostiary_core::snapshot::Server;
 
 use crate::arrival;
-use crate::clock;
 use crate::client_answer;
+use crate::clock;
 use crate::events::Event;
 use crate::forward;
 use crate::identity::Identity;

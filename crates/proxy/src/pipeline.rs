@@ -80,7 +80,8 @@ async fn stages(
     } else {
         session_message(&parts.method, &head)?
     };
-    let work = Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None, opened: false };
+    let work =
+        Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None, opened: false };
     exchange::run(trail, work).await
 }
 

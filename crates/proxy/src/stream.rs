@@ -228,7 +228,9 @@ impl EventStream {
             NoticeKind::Plain => true,
             NoticeKind::Progress => {
                 let own = work.message.own_request().and_then(|request| request.progress_token());
-                about.is_some_and(|token| own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token))
+                about.is_some_and(|token| {
+                    own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token)
+                })
             }
             NoticeKind::Updated => notice.uri().is_some_and(|uri| self.may_read(uri)),
             NoticeKind::Acknowledged => {

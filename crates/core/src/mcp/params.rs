@@ -84,7 +84,9 @@ pub(super) fn tidy(kind: Method, params: &mut Object) {
     {
         without_tasks(capabilities);
     }
-    if let Some(Value::Object(capabilities)) = params.get_mut("_meta").and_then(|meta| meta.as_object_mut()?.get_mut(META_CAPABILITIES)) {
+    if let Some(Value::Object(capabilities)) =
+        params.get_mut("_meta").and_then(|meta| meta.as_object_mut()?.get_mut(META_CAPABILITIES))
+    {
         without_tasks(capabilities);
     }
     if kind == Method::Listen
@@ -123,7 +125,9 @@ fn prompt_name(value: Option<&Value>, name: &str) -> Result<(), Refusal> {
     if is_prompt_name(text(value, name)?) {
         return Ok(());
     }
-    Err(bad_params(format!("`params.{name}` must be a prompt's name: 1 to 256 ASCII characters, not beginning or ending with a space.")))
+    Err(bad_params(format!(
+        "`params.{name}` must be a prompt's name: 1 to 256 ASCII characters, not beginning or ending with a space."
+    )))
 }
 
 fn resource_uri(value: Option<&Value>, name: &str) -> Result<(), Refusal> {
@@ -183,8 +187,12 @@ fn check_complete(params: Option<&Object>) -> Result<(), Refusal> {
     }
     match (reference.get("type").and_then(Value::as_str), reference.get("name"), reference.get("uri")) {
         (Some("ref/prompt"), name, None) => prompt_name(name, "ref.name"),
-        (Some("ref/resource"), None, Some(Value::String(uri))) if uri::is_normal(uri) || uri::is_template(uri) => Ok(()),
-        _ => Err(bad_params("`params.ref` must be a `ref/prompt` with a `name`, or a `ref/resource` with a `uri` in its normal form.")),
+        (Some("ref/resource"), None, Some(Value::String(uri))) if uri::is_normal(uri) || uri::is_template(uri) => {
+            Ok(())
+        }
+        _ => Err(bad_params(
+            "`params.ref` must be a `ref/prompt` with a `name`, or a `ref/resource` with a `uri` in its normal form.",
+        )),
     }
 }
 
