@@ -6,12 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Request;
+use http::{HeaderName, HeaderValue, Request};
 use ostiary_core::audit::{self, Json, Kind, Outcome, Record, Redacted, Redaction, Rule};
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
-use ostiary_core::head::Head;
 use ostiary_core::head::frame::Refused;
+use ostiary_core::head::{Head, forwarded};
 use ostiary_core::json::{self, Object, Value};
 use ostiary_core::mcp::Era;
 use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
@@ -23,6 +23,9 @@ use crate::journal::JournalError;
 use crate::message::Message;
 use crate::respond::Asked;
 use crate::state::{Endpoint, Live, Shared};
+
+/// The field in which proxies say where a request came from.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The longest request path, user agent or tool name that a refusal's record repeats, in bytes.
 const RECORDED_TEXT: usize = 1_024;
@@ -47,7 +50,7 @@ pub struct Trail {
     said: Option<Said>,
     found: Option<Found>,
     refused_method: Option<String>,
-    /// Why the head was refused before there was a request.
+    /// Why the request was refused before it was looked at: by the door, or for what a proxy said of its source.
     turned_away: Option<Refusal>,
 }
 
@@ -89,11 +92,14 @@ impl Trail {
         let refused = request.extensions_mut().remove::<Box<Refused>>();
         // What could not be read is not in the record.
         let legible = refused.as_ref().is_none_or(|refused| !refused.method.is_empty());
+        let forwarded = request.headers().get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        let source = forwarded::source(peer.ip(), &live.snapshot.gateway.trusted_proxies, forwarded);
+        let (ip, untold) = source.map_or_else(|refusal| (peer.ip().to_canonical(), Some(refusal)), |ip| (ip, None));
         Self {
             id: clock::decision_id(),
             arrived,
             live,
-            ip: peer.ip().to_canonical().to_string(),
+            ip: ip.to_string(),
             method: if legible { clipped(request.method().as_str()) } else { String::new() },
             path: if legible { clipped(request.uri().path()) } else { String::new() },
             user_agent: None,
@@ -103,14 +109,14 @@ impl Trail {
             said: None,
             found: None,
             refused_method: None,
-            turned_away: refused.map(|refused| refused.refusal),
+            turned_away: refused.map(|refused| refused.refusal).or(untold),
         }
     }
 
-    /// Ends here what the door refused.
+    /// Ends here what was refused before it was looked at.
     ///
     /// # Errors
-    /// [`Refusal`], the door's own.
+    /// [`Refusal`], as it was found.
     pub fn admitted(&mut self) -> Result<(), Refusal> {
         self.turned_away.take().map_or(Ok(()), Err)
     }
