@@ -20,9 +20,10 @@ from ostiary import _core, keys
 from ostiary.compile import compile as compile_snapshot
 from ostiary.compile import snapshot_problem
 from ostiary.config import Config, load
-from ostiary.errors import ConfigError, OperationError, OstiaryError
+from ostiary.errors import ConfigError, OperationError, OstiaryError, Problem
 from ostiary.registrar import NotRecordedError, Operator, Registrar
 from ostiary.store import Store, StoreLock, StorePath
+from ostiary.tls import TlsError, read_pair
 from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ostiary.oauth.token import AccessToken, TokenRequest
     from ostiary.store import StoredKey
+    from ostiary.tls import Pair
     from ostiary.watch import Stamps
 
 log = structlog.get_logger()
@@ -111,7 +113,7 @@ class Runtime:
         self._registrar.record_lockdown(None)
         compiled = self._compile(self.config)
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
-        self._secrets = self._current_secrets()
+        self._secrets = self._current_secrets(self.config)
         self._record_snapshot("gateway_started", digest, Operator.of_this_process())
         try:
             self._gateway = _core.Gateway(
@@ -121,6 +123,9 @@ class Runtime:
                 self._journal,
                 threads=max(2, os.cpu_count() or 2),
             )
+        except ValueError as error:
+            self._registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
+            raise StartError(f"the data plane does not start: {error}") from error
         except OSError as error:
             self._registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
             raise StartError(
@@ -216,7 +221,7 @@ class Runtime:
     def _put_in_force(self, config: Config, *, event: str | None, by: Operator | None = None) -> bool:
         """Compile and apply; false if nothing changes. With an `event` it is recorded first, or not done at all."""
         compiled = self._compile(config)
-        secrets = self._current_secrets()
+        secrets = self._current_secrets(config)
         if compiled.snapshot.digest == self._digest and secrets == self._secrets:
             return False
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
@@ -230,8 +235,8 @@ class Runtime:
         self._registrar.snapshot = digest
         return True
 
-    def _current_secrets(self) -> str:
-        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now())
+    def _current_secrets(self, config: Config) -> str:
+        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now(), tls=_tls_pair(config))
 
     def _record_snapshot(self, event: str, digest: str, by: Operator | None) -> None:
         detail = {"before": self._digest or None}
@@ -243,10 +248,10 @@ class Runtime:
             if self._to_do_again:
                 self.reload("another try")
             try:
-                if self._current_secrets() != self._secrets:
+                if self._current_secrets(self.config) != self._secrets:
                     self._put_in_force(self.config, event="snapshot_applied")
             except OstiaryError as error:
-                log.error("the published keys cannot be brought up to date", error=str(error))  # noqa: TRY400
+                log.error("the keys cannot be brought up to date", error=str(error))  # noqa: TRY400
 
     # Acts of operators -----------------------------------------------------------------------------------------------
 
@@ -358,6 +363,18 @@ def _read(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stam
             break
         files |= more
     return result, before
+
+
+def _tls_pair(config: Config) -> Pair | None:
+    """Return the pair of the public door. Raises `ConfigError` where it has gone bad since the file was read."""
+    if config.gateway.tls is None:
+        return None
+    try:
+        return read_pair(config.gateway.tls, config.folder)
+    except TlsError as error:
+        key = f"gateway.tls.{error.part}"
+        problem = Problem(file=config.path.name, line=0, column=0, key=key, message=str(error), hint=error.hint)
+        raise ConfigError([problem]) from error
 
 
 def _moved(old: Config, new: Config) -> list[str]:

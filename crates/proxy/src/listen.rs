@@ -27,6 +27,9 @@ const CONNECTIONS: usize = 8_192;
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a connection of HTTP/2 that is to end is looked after: a client that does not go by itself is cut.
+const LAST_BEAT: Duration = Duration::from_millis(500);
+
 /// What stops the listener: the time to drain, and where to say whether every request was finished.
 pub type Stop = (Duration, oneshot::Sender<bool>);
 
@@ -135,22 +138,22 @@ impl Connection {
         let mut quiet = Quiet::new();
         let mut beat = tokio::time::interval(BEAT);
         loop {
-            tokio::select! {
+            let end = tokio::select! {
                 biased;
                 _ = connection.as_mut() => return,
-                _ = self.stopping.wait_for(|stopping| *stopping), if !quiet.ending => {
-                    quiet.ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+                _ = self.stopping.wait_for(|stopping| *stopping), if !quiet.ending => true,
                 () = streams.flooded.notified() => return,
-                now = beat.tick() => {
-                    // The connection has one reference, and its service another.
-                    match quiet.judge(streams.beat(2), now) {
-                        Some(Step::End) => connection.as_mut().graceful_shutdown(),
-                        Some(Step::Cut) => return,
-                        None => {}
-                    }
-                }
+                // The connection has one reference, and its service another.
+                now = beat.tick() => match quiet.judge(streams.beat(2), now) {
+                    Step::Wait => false,
+                    Step::End => true,
+                    Step::Cut => return,
+                },
+            };
+            if end {
+                quiet.ending = true;
+                connection.as_mut().graceful_shutdown();
+                beat = tokio::time::interval_at(Instant::now() + LAST_BEAT, LAST_BEAT);
             }
         }
     }
@@ -165,6 +168,7 @@ struct Quiet {
 
 /// What is to be done about it.
 enum Step {
+    Wait,
     End,
     Cut,
 }
@@ -174,21 +178,16 @@ impl Quiet {
         Self { since: Instant::now(), used: false, ending: false }
     }
 
-    /// Ends a connection that is idle, and cuts one that then does not go.
-    fn judge(&mut self, busy: bool, now: Instant) -> Option<Step> {
+    /// Ends a connection that is idle, and cuts one that has been told and has nothing more to answer.
+    fn judge(&mut self, busy: bool, now: Instant) -> Step {
         if busy {
             (self.since, self.used) = (now, true);
-            return None;
+            return Step::Wait;
         }
-        let quiet = now.duration_since(self.since);
+        if self.ending {
+            return Step::Cut;
+        }
         let most = if self.used { IDLE } else { HEAD };
-        if quiet < most {
-            return None;
-        }
-        if quiet >= most + HEAD {
-            return Some(Step::Cut);
-        }
-        let told = std::mem::replace(&mut self.ending, true);
-        if told { None } else { Some(Step::End) }
+        if now.duration_since(self.since) < most { Step::Wait } else { Step::End }
     }
 }
