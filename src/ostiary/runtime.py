@@ -87,6 +87,8 @@ class Runtime:
         self._turn = threading.RLock()
         self._closing = contextlib.ExitStack()
         self._secrets, self._digest = "", ""
+        #: What the public door shows. Kept, so that an act of an operator needs no file.
+        self._tls: Pair | None = None
         self._to_do_again = False
         self._clean = True
         self._gateway: _core.Gateway | None = None
@@ -113,7 +115,8 @@ class Runtime:
         self._registrar.record_lockdown(None)
         compiled = self._compile(self.config)
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
-        self._secrets = self._current_secrets(self.config)
+        self._tls = _tls_pair(self.config)
+        self._secrets = self._current_secrets(self._tls)
         self._record_snapshot("gateway_started", digest, Operator.of_this_process())
         try:
             self._gateway = _core.Gateway(
@@ -172,7 +175,7 @@ class Runtime:
                 # The old files count as well: putting them back ends the complaint.
                 return {**take_stamps(self.config.sources), **stamps}
             try:
-                changed = self._put_in_force(config, event="snapshot_applied")
+                changed = self._put_in_force(config, _tls_pair(config), event="snapshot_applied")
             except ConfigError as error:
                 self._refuse_reload(cause, [str(problem) for problem in error.problems])
                 return stamps
@@ -218,10 +221,10 @@ class Runtime:
             raise ConfigError([snapshot_problem(config, error.path, error.message)]) from error
         return _Compiled(snapshot=snapshot, data=data, locked_down=locked_down)
 
-    def _put_in_force(self, config: Config, *, event: str | None, by: Operator | None = None) -> bool:
+    def _put_in_force(self, config: Config, tls: Pair | None, *, event: str | None, by: Operator | None = None) -> bool:
         """Compile and apply; false if nothing changes. With an `event` it is recorded first, or not done at all."""
         compiled = self._compile(config)
-        secrets = self._current_secrets(config)
+        secrets = self._current_secrets(tls)
         if compiled.snapshot.digest == self._digest and secrets == self._secrets:
             return False
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
@@ -232,11 +235,12 @@ class Runtime:
         except ValueError as error:
             raise ApplyError(f"the data plane does not take the change: {error}") from error
         self._digest, self._secrets, self.locked_down = digest, secrets, compiled.locked_down
+        self._tls = tls
         self._registrar.snapshot = digest
         return True
 
-    def _current_secrets(self, config: Config) -> str:
-        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now(), tls=_tls_pair(config))
+    def _current_secrets(self, tls: Pair | None) -> str:
+        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now(), tls=tls)
 
     def _record_snapshot(self, event: str, digest: str, by: Operator | None) -> None:
         detail = {"before": self._digest or None}
@@ -248,8 +252,8 @@ class Runtime:
             if self._to_do_again:
                 self.reload("another try")
             try:
-                if self._current_secrets(self.config) != self._secrets:
-                    self._put_in_force(self.config, event="snapshot_applied")
+                if self._current_secrets(self._tls) != self._secrets:
+                    self._put_in_force(self.config, self._tls, event="snapshot_applied")
             except OstiaryError as error:
                 log.error("the keys cannot be brought up to date", error=str(error))  # noqa: TRY400
 
@@ -268,7 +272,7 @@ class Runtime:
         """Make a new signing key and sign with it at once."""
         with self._turn:
             key = self._registrar.rotate_keys(by)
-            self._put_in_force(self.config, event="snapshot_applied", by=by)
+            self._put_in_force(self.config, self._tls, event="snapshot_applied", by=by)
             log.info("keys rotated", kid=key.kid, by=str(by))
             return key
 
@@ -276,7 +280,7 @@ class Runtime:
         """Refuse everything from now on. It is done first and recorded then, since it only takes away."""
         with self._turn:
             self._registrar.lock_down(reason, by)
-            self._put_in_force(self.config, event=None)
+            self._put_in_force(self.config, self._tls, event=None)
             log.warning("lockdown: every call is refused", by=str(by), reason=reason)
             try:
                 self._registrar.record_lockdown(by)
@@ -288,7 +292,7 @@ class Runtime:
         """End the lockdown."""
         with self._turn:
             self._registrar.lift(reason, by)
-            self._put_in_force(self.config, event="snapshot_applied", by=by)
+            self._put_in_force(self.config, self._tls, event="snapshot_applied", by=by)
             log.warning("the lockdown is lifted", by=str(by), reason=reason)
 
     # The end ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h2.config
 import h2.connection
@@ -149,7 +149,7 @@ class H2:
         status = next(int(value) for name, value in head if name == ":status")
         return Reply(status=status, headers=[pair for pair in head if not pair[0].startswith(":")], body=body)
 
-    def events(self) -> list[h2.events.Event]:
+    def events(self) -> list[Any]:
         """Read what comes next. Raises `GoneError` at the end of the connection."""
         try:
             data = self.socket.recv(65536)
@@ -158,7 +158,7 @@ class H2:
         if not data:
             raise GoneError(None)
         try:
-            found: list[h2.events.Event] = self.h2.receive_data(data)
+            found: list[Any] = self.h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
             raise GoneError(None) from error
         for event in found:
