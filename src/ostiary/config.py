@@ -154,7 +154,7 @@ class CeilingSection(_Section):
     servers: tuple[Name, ...] = ()
     """The servers that it may call."""
     tools: tuple[Word, ...] | None = None
-    """The tools that it may call, as `server/tool`. By default all of those servers."""
+    """The tools that it may call, as `server/tool`, and nothing else. By default all of those servers."""
     classes: tuple[ActionClass, ...] = ()
     """The classes of action that it may take."""
 

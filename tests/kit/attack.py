@@ -42,6 +42,32 @@ def lay_out(send: Mapping[str, Any], *, era: str, house: House) -> bytes:
     return http(send.get("method", "POST"), send.get("target", "/mcp/notes"), pairs, body)
 
 
+def raw_bytes(raw: str | list[Any], *, era: str, house: House) -> bytes:
+    """Return the bytes of a row of `raw/`: its text, with what every request needs in the place of its words."""
+    plain = lay_out({}, era=era, house=house)
+    head, _, body = plain.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n")[1:] if not line.startswith(b"Content-Length")]
+    fields = b"".join(line + b"\r\n" for line in lines)
+    size = b"%x" % len(body)
+    words = {
+        b"$POST": b"POST /mcp/notes HTTP/1.1\r\n" + fields,
+        b"$GET": b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: $HOST\r\n",
+        b"$FRAMED": b"Content-Length: $LENGTH\r\n\r\n$BODY",
+        b"$CHUNKS": b"Transfer-Encoding: chunked\r\n\r\n$SIZE\r\n$BODY\r\n",
+        b"$FIELDS": fields,
+        b"$BODY": body,
+        b"$LENGTH": str(len(body)).encode(),
+        b"$SIZE": size,
+        b"$HOST": house.gateway.host.encode(),
+    }
+    pieces = raw if isinstance(raw, list) else [raw]
+    text = b"".join(_piece(piece, era, "latin-1") for piece in pieces)
+    for word, meaning in words.items():
+        text = text.replace(word, meaning)
+    # A whole message whose lines end as they do on Unix.
+    return text.removeprefix(b"$LF").replace(b"\r\n", b"\n") if text.startswith(b"$LF") else text
+
+
 def _body(send: Mapping[str, Any], era: str) -> bytes:
     pieces = send.get("pieces", [send.get("text", PLAIN)])
     encoding = send.get("encoding", "utf-8")
@@ -66,6 +92,13 @@ def _claimed(body: bytes) -> tuple[str, str | None]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "tools/call", "echo"
     return method if isinstance(method, str) else "tools/call", encoded(name) if isinstance(name, str) else "echo"
+
+
+def encoded(name: str) -> str:
+    """Return a name as a field value, in the protocol's own base64 form where it needs one."""
+    if re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", name):
+        return name
+    return f"=?base64?{base64.b64encode(name.encode()).decode()}?="
 
 
 def _token(spec: Mapping[str, Any], house: House) -> str:

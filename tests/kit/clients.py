@@ -98,9 +98,13 @@ class SdkServer:
         """The MCP endpoint."""
         return f"http://127.0.0.1:{self.port}/mcp"
 
+    def command(self) -> list[str]:
+        """Return how it is started."""
+        return [sys.executable, "-m", "tests.kit.sdk_server", str(self.port), *self.words]
+
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.kit.sdk_server", str(self.port), *self.words],
+            self.command(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -1,11 +1,15 @@
 //! The first stages: the head, the route, the caller and the body of a request.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
+use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
@@ -20,6 +24,8 @@ use crate::wellknown::{JWKS_PATH, METADATA_PREFIX};
 
 /// The largest request body, in bytes. The official Python SDK takes as much.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
+/// The largest body that is passed over without being read, in bytes.
+const PASSED_OVER_BYTES: usize = 64 * 1024;
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -120,4 +126,20 @@ pub async fn body(body: Incoming) -> Result<Bytes, Refusal> {
         }
         Ok(Err(_)) => Err(Refusal::new(Reason::Header, "The request body broke off or was badly framed.")),
     }
+}
+
+/// Passes over a body that nobody read, as far as it has arrived. False if there is more to come, which is not waited for.
+pub async fn passed_over(body: Option<Incoming>) -> bool {
+    let Some(body) = body else { return true };
+    let mut body = pin!(Limited::new(body, PASSED_OVER_BYTES));
+    poll_fn(|context| {
+        loop {
+            match body.as_mut().poll_frame(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
 }

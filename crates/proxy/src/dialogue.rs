@@ -125,7 +125,8 @@ impl Dialogues {
     /// records it as cancelled.
     pub fn ask(&self, session: &Arc<str>, id: &str, ask: OpenAsk) {
         let dropped = self.open(session, |dialogue| {
-            let mut dropped: Vec<OpenAsk> = dialogue.asks.extract_if(|_, ask| ask.since.elapsed() > PATIENCE).map(|(_, ask)| ask).collect();
+            let mut dropped: Vec<OpenAsk> =
+                dialogue.asks.extract_if(|_, ask| ask.since.elapsed() > PATIENCE).map(|(_, ask)| ask).collect();
             if dialogue.asks.len() >= ASKS
                 && let Some(oldest) = dialogue.asks.iter().min_by_key(|(_, ask)| ask.since).map(|(id, _)| id.clone())
             {

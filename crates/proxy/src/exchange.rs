@@ -12,8 +12,8 @@ use ostiary_core::policy::{Memory, Permit, Verdict};
 use ostiary_core::snapshot::Server;
 
 use crate::arrival;
-use crate::clock;
 use crate::client_answer;
+use crate::clock;
 use crate::events::Event;
 use crate::forward;
 use crate::identity::Identity;
@@ -109,7 +109,7 @@ fn decide(trail: &mut Trail, work: &mut Work) -> Result<Permit, Refusal> {
     trail.decided(Arc::clone(&decision.finding), decision.recorded_json);
     match decision.verdict {
         Verdict::Allow(permit) => {
-            opening::narrow(work, &facts);
+            opening::narrow(trail, work, &facts)?;
             Ok(permit)
         }
         Verdict::Deny(reason) => Err(verdict::refusal(reason, &work.message, work.server(), &decision.finding)),

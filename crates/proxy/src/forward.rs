@@ -17,9 +17,9 @@ use ostiary_core::mcp::{self, Era, Method};
 use ostiary_core::policy::Permit;
 
 use crate::body::AnswerBody;
+use crate::dialogue;
 use crate::exchange::Work;
 use crate::flight::{Flight, Purpose, SESSION, unbuildable};
-use crate::dialogue;
 use crate::handle;
 use crate::message::Message;
 use crate::quota::Slot;
@@ -225,10 +225,16 @@ impl Flight {
             ..Refusal::new(reason, message)
         };
         let refusal = match status {
-            StatusCode::METHOD_NOT_ALLOWED => plain(status, Reason::Method, "This server offers no stream to listen on."),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                plain(status, Reason::Method, "This server offers no stream to listen on.")
+            }
             StatusCode::NOT_FOUND if self.work.session.is_some() => handle::Purpose::Session.unknown(),
             StatusCode::CONFLICT => plain(status, Reason::Session, "The session has its stream already."),
-            _ => plain(StatusCode::BAD_REQUEST, Reason::Session, "The server opens no stream here; begin a session first."),
+            _ => plain(
+                StatusCode::BAD_REQUEST,
+                Reason::Session,
+                "The server opens no stream here; begin a session first.",
+            ),
         };
         self.fail(refusal, Outcome::Error)
     }

@@ -41,7 +41,9 @@ impl Purpose {
             Self::Session => Refusal::new(Reason::Session, "There is no such session; initialize a new one."),
             Self::Cursor => bad_params("There is no such cursor; begin the list anew."),
             Self::State => bad_params("There is no such `requestState` for this request; begin it anew."),
-            Self::Event => Refusal { status: 400, code: None, ..Refusal::new(Reason::Session, "There is no such event.") },
+            Self::Event => {
+                Refusal { status: 400, code: None, ..Refusal::new(Reason::Session, "There is no such event.") }
+            }
         }
     }
 }

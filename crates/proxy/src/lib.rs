@@ -9,6 +9,7 @@ mod client_answer;
 mod clock;
 mod denials;
 mod dialogue;
+mod door;
 mod events;
 mod exchange;
 mod flight;

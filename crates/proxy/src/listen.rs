@@ -7,22 +7,19 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::door::{Door, Verdict};
 use crate::pipeline;
 use crate::state::Shared;
-use crate::trail;
 
 /// Connections served at once; one more waits in the kernel's queue.
 const CONNECTIONS: usize = 8_192;
-/// The largest request head (request line and fields), in bytes; a larger one is answered with 431.
-const HEAD_BYTES: usize = 32 * 1024;
-const HEAD_FIELDS: usize = 64;
-/// How long a client may take to send a head, an idle kept connection included.
-const HEAD_TIME: Duration = Duration::from_secs(60);
+/// How long a kept connection may lie idle.
+const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,24 +39,22 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let reporting = Arc::clone(&shared);
         let shared = Arc::clone(&shared);
-        let service = service_fn(move |request| {
+        let verdict = Verdict::default();
+        let door = Door::new(stream, verdict.clone());
+        let service = service_fn(move |mut request| {
             let shared = Arc::clone(&shared);
+            verdict.deliver(&mut request);
             async move { Ok::<_, Infallible>(pipeline::answer(shared, peer, request).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .max_headers(HEAD_FIELDS)
-            .max_header_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .header_read_timeout(IDLE_TIME)
+            .serve_connection(door, service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // Other errors are the client's broken connection; what became of its requests is recorded elsewhere.
-            if connection.await.is_err_and(|error| error.is_parse()) {
-                trail::unreadable(&reporting, peer);
-            }
+            // An error is the client's broken connection; what became of its requests is recorded elsewhere.
+            let _ = connection.await;
             drop(slot);
         });
     };

@@ -83,7 +83,7 @@ impl Message {
     /// What it is about.
     #[must_use]
     pub fn target(&self) -> Target<'_> {
-        self.answered_request().map_or(Target::None, Request::target)
+        self.own_request().map_or(Target::None, Request::target)
     }
 
     /// The tool that is called.
@@ -107,7 +107,7 @@ impl Message {
     /// The caller's request id.
     #[must_use]
     pub fn id(&self) -> Option<&Id> {
-        self.answered_request().map(|request| &request.id)
+        self.own_request().map(|request| &request.id)
     }
 
     /// The era that it speaks.

@@ -1,5 +1,7 @@
 //! Opens what a message carries of ours, and takes out what its caller may not have: before it is decided, and after.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,9 +14,10 @@ use ostiary_core::policy::{Memory, Verdict};
 
 use crate::clock;
 use crate::dialogue;
-use crate::exchange::Work;
+use crate::exchange::{self, Work};
 use crate::handle::{self, Purpose};
 use crate::message::{Message, Resumed};
+use crate::trail::Trail;
 
 /// How long the state of a round may be kept by a client, in seconds.
 const STATE_LIFE_S: i64 = 3_600;
@@ -205,13 +208,27 @@ fn event_context(work: &Work) -> &str {
     work.session.as_deref().unwrap_or_default()
 }
 
-/// Takes out of a `subscriptions/listen` the resources that its caller may not hear of.
-pub fn narrow(work: &mut Work, facts: &Facts) {
-    let snapshot = std::sync::Arc::clone(&work.live.snapshot);
-    if let Message::Request(request) = &mut work.message {
-        request.retain_subscriptions(|uri| {
-            let facts = Facts { resource_uri: Some(uri.to_owned()), ..facts.clone() };
-            matches!(snapshot.decide(&facts, Memory::On).verdict, Verdict::Allow(_))
-        });
-    }
+/// Takes out of a message what its caller may not have: resources that it may not hear of, each with a record, and
+/// capabilities of the client that no rule lets the server use.
+///
+/// # Errors
+/// [`Refusal`] when a record cannot be written.
+pub fn narrow(trail: &Trail, work: &mut Work, facts: &Facts) -> Result<(), Refusal> {
+    let (snapshot, shared) = (Arc::clone(&work.live.snapshot), Arc::clone(&work.shared));
+    let Message::Request(request) = &mut work.message else { return Ok(()) };
+    let mut written = Ok(());
+    request.retain_subscriptions(|uri| {
+        let facts = Facts { resource_uri: Some(uri.to_owned()), ..facts.clone() };
+        let decision = snapshot.decide(&facts, Memory::On);
+        let Verdict::Deny(reason) = decision.verdict else { return true };
+        let mut part = trail.of_part(uri);
+        part.decided(decision.finding, decision.recorded_json);
+        let refusal = Refusal::new(reason, "The caller may not hear of this resource.");
+        written = std::mem::replace(&mut written, Ok(())).and(part.deny_now(&shared, &refusal));
+        false
+    });
+    written.map_err(|fault| exchange::no_record(&shared, &fault, Some(request.id.clone())))?;
+    let lister = std::cell::LazyCell::new(|| snapshot.lister(facts));
+    request.retain_capabilities(|ask| lister.could_ask(ask));
+    Ok(())
 }

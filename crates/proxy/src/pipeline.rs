@@ -11,7 +11,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, StatusCode};
+use http::header::{CONNECTION, EXPECT};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::head::Head;
@@ -31,11 +33,13 @@ use crate::trail::Trail;
 ///
 /// Cancel safe: when the caller goes away the future is dropped, the upstream connection with it, and an intent that
 /// has no outcome yet is closed as `cancelled`.
-pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, mut request: Request<Incoming>) -> Answer {
     shared.counters.requests.add();
-    let mut trail = Trail::new(clock::now(), shared.live(), peer, &request);
-    let finished = Caught(pin!(stages(&shared, &mut trail, request))).await;
-    match finished {
+    let mut trail = Trail::new(clock::now(), shared.live(), peer, &mut request);
+    let (parts, body) = request.into_parts();
+    let mut body = Some(body);
+    let finished = Caught(pin!(stages(&shared, &mut trail, &parts, &mut body))).await;
+    let mut answer = match finished {
         Some(Ok(answer)) => answer,
         Some(Err(refusal)) => refuse(&shared, &trail, refusal).await,
         None => {
@@ -45,27 +49,39 @@ pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Inco
                 Refusal::new(Reason::Internal, "Ostiary failed on this request; its log names the decision id.");
             refuse(&shared, &trail, fault).await
         }
+    };
+    let waited_for = body.is_some() && parts.headers.contains_key(EXPECT);
+    if parts.version <= Version::HTTP_11 && (waited_for || !arrival::passed_over(body).await) {
+        // What is left of the body would be read as the next request; who is told so opens another connection.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    answer
 }
 
-async fn stages(shared: &Arc<Shared>, trail: &mut Trail, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn stages(
+    shared: &Arc<Shared>,
+    trail: &mut Trail,
+    parts: &Parts,
+    body: &mut Option<Incoming>,
+) -> Result<Answer, Refusal> {
+    trail.admitted()?;
     let live = trail.live();
-    let (parts, body) = request.into_parts();
-    let head = arrival::head(&parts, &live)?;
+    let head = arrival::head(parts, &live)?;
     trail.head(&head);
-    let server = match arrival::route(&parts, &live)? {
+    let server = match arrival::route(parts, &live)? {
         Route::Document(answer) => return Ok(answer),
         Route::Mcp(server) => server,
     };
     let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;
-    let message = if parts.method == Method::POST {
+    let message = if let (&Method::POST, Some(body)) = (&parts.method, body.take_if(|_| parts.method == Method::POST)) {
         let bytes = arrival::body(body).await?;
         let read = message::read(&bytes, &head, &Limits::DEFAULT);
         read.inspect_err(|_| trail.unread(&bytes))?.into()
     } else {
         session_message(&parts.method, &head)?
     };
-    let work = Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None, opened: false };
+    let work =
+        Work { shared: Arc::clone(shared), live, endpoint, identity, head, message, session: None, opened: false };
     exchange::run(trail, work).await
 }
 

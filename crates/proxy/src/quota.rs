@@ -53,8 +53,11 @@ pub fn open_stream(work: &Work) -> Result<Option<Slot>, Refusal> {
     if *count >= STREAMS {
         let mut data = Object::new();
         data.insert("retry_after", RETRY_S.into());
-        return Err(Refusal::new(Reason::Limit, format!("{STREAMS} streams are open already; close one, then try again."))
-            .with_data(data.into()));
+        return Err(Refusal::new(
+            Reason::Limit,
+            format!("{STREAMS} streams are open already; close one, then try again."),
+        )
+        .with_data(data.into()));
     }
     *count += 1;
     drop(open);

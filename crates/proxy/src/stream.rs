@@ -13,11 +13,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use ostiary_core::audit::Outcome;
 use ostiary_core::deny::Refusal;
+use ostiary_core::facts::{Class, Facts};
 use ostiary_core::json::Object;
 use ostiary_core::mcp::round::{self, Ask};
 use ostiary_core::mcp::sse::{self, Decoder, Event};
 use ostiary_core::mcp::stream::{self, Kind, Message, Notice, NoticeKind, Stream};
-use ostiary_core::mcp::{Era, Id};
+use ostiary_core::mcp::{Era, Id, uri};
+use ostiary_core::policy::{Memory, Verdict};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::ask;
@@ -226,7 +228,9 @@ impl EventStream {
             NoticeKind::Plain => true,
             NoticeKind::Progress => {
                 let own = work.message.own_request().and_then(|request| request.progress_token());
-                about.is_some_and(|token| own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token))
+                about.is_some_and(|token| {
+                    own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token)
+                })
             }
             NoticeKind::Updated => notice.uri().is_some_and(|uri| self.may_read(uri)),
             NoticeKind::Acknowledged => {
@@ -255,10 +259,23 @@ impl EventStream {
         }
     }
 
+    /// Whether the caller may read this resource, or hear of it.
     fn may_read(&self, uri: &str) -> bool {
         let work = &self.flight.work;
-        let facts = exchange::facts(work, self.flight.intent.request_facts(&work.head), ostiary_core::facts::Class::Read);
-        facts.is_ok_and(|facts| work.live.snapshot.lister(&facts).could_resource(uri))
+        let Ok(facts) = exchange::facts(work, self.flight.intent.request_facts(&work.head), Class::Read) else {
+            return false;
+        };
+        let hearing = match work.message.era() {
+            Era::Session => "resources/subscribe",
+            Era::Stateless => "subscriptions/listen",
+        };
+        uri::is_normal(uri)
+            && [hearing, "resources/read"].into_iter().any(|method| {
+                let resource_uri = Some(uri.to_owned());
+                let bare = Facts { tool: None, prompt: None, arguments: None, ..facts.clone() };
+                let facts = Facts { mcp_method: method.to_owned(), resource_uri, class: Some(Class::Read), ..bare };
+                matches!(work.live.snapshot.decide(&facts, Memory::On).verdict, Verdict::Allow(_))
+            })
     }
 
     /// A request of the server to the client: asked if a rule allows it, answered by us otherwise.

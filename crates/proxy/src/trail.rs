@@ -14,9 +14,10 @@ use ostiary_core::audit::{self, Draft, Json, Kind, Record, Rule};
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
 use ostiary_core::head::Head;
+use ostiary_core::head::frame::Refused;
 use ostiary_core::json::{self, Object};
 use ostiary_core::mcp::round::Ask;
-use ostiary_core::mcp::Era;
+use ostiary_core::mcp::{Era, Target};
 use ostiary_core::policy::{Finding, Remedy, RuleRef, Shadow};
 use ostiary_core::snapshot::{Durability, Refusals};
 
@@ -42,6 +43,8 @@ pub struct Trail {
     said: Option<Said>,
     found: Option<Found>,
     refused_method: Option<String>,
+    /// Why the head was refused before there was a request.
+    turned_away: Option<Refusal>,
 }
 
 /// What is asked for.
@@ -65,16 +68,19 @@ struct Found {
 }
 
 impl Trail {
-    /// The trail of a request that has just arrived.
-    pub fn new<B>(arrived: Moment, live: Arc<Live>, peer: SocketAddr, request: &Request<B>) -> Self {
+    /// The trail of a request that has just arrived, or of what stands for one that the door refused.
+    pub fn new<B>(arrived: Moment, live: Arc<Live>, peer: SocketAddr, request: &mut Request<B>) -> Self {
+        let refused = request.extensions_mut().remove::<Box<Refused>>();
+        // What could not be read is not in the record.
+        let legible = refused.as_ref().is_none_or(|refused| !refused.method.is_empty());
         Self {
             id: clock::decision_id(),
             arrived,
             live,
             origin: Arc::new(Origin {
                 ip: peer.ip().to_canonical().to_string(),
-                method: clipped(request.method().as_str()),
-                path: clipped(request.uri().path()),
+                method: if legible { clipped(request.method().as_str()) } else { String::new() },
+                path: if legible { clipped(request.uri().path()) } else { String::new() },
                 ..Origin::default()
             }),
             endpoint: None,
@@ -82,7 +88,16 @@ impl Trail {
             said: None,
             found: None,
             refused_method: None,
+            turned_away: refused.map(|refused| refused.refusal),
         }
+    }
+
+    /// Ends here what the door refused.
+    ///
+    /// # Errors
+    /// [`Refusal`], the door's own.
+    pub fn admitted(&mut self) -> Result<(), Refusal> {
+        self.turned_away.take().map_or(Ok(()), Err)
     }
 
     /// The snapshot that this request was met with.
@@ -155,6 +170,28 @@ impl Trail {
             }),
             found: None,
             refused_method: None,
+            turned_away: None,
+        }
+    }
+
+    /// The trail of one resource among those that a message names.
+    pub fn of_part(&self, uri: &str) -> Self {
+        Self {
+            id: clock::decision_id(),
+            arrived: self.arrived,
+            live: Arc::clone(&self.live),
+            origin: Arc::clone(&self.origin),
+            endpoint: self.endpoint.clone(),
+            identity: self.identity.clone(),
+            said: self.said.as_ref().map(|said| Said {
+                mcp_method: said.mcp_method.clone(),
+                about: About::of(Target::Resource(uri)),
+                arguments: Arguments::default(),
+                ..*said
+            }),
+            found: None,
+            refused_method: None,
+            turned_away: None,
         }
     }
 
@@ -293,8 +330,8 @@ impl Trail {
         record.ms = self.arrived.elapsed_ms();
         record.request = audit::Request {
             ip: Some(&self.origin.ip),
-            method: Some(&self.origin.method),
-            path: Some(&self.origin.path),
+            method: Some(self.origin.method.as_str()).filter(|method| !method.is_empty()),
+            path: Some(self.origin.path.as_str()).filter(|path| !path.is_empty()),
             user_agent: self.origin.user_agent.as_deref(),
             traceparent: self.origin.traceparent.as_deref(),
             era: self.said.as_ref().map(|said| said.era),
@@ -342,26 +379,6 @@ fn era_word(era: Era) -> &'static str {
 
 fn recorded(rule: &RuleRef) -> Rule<'_> {
     Rule { name: &rule.name, file: &rule.file, line: rule.line, owner: rule.owner.as_deref() }
-}
-
-/// Records a request whose head could not even be read as HTTP.
-pub fn unreadable(shared: &Shared, peer: SocketAddr) {
-    shared.counters.rejected.add();
-    if !shared.denials.singly(Reason::Header) {
-        return;
-    }
-    let live = shared.live();
-    let id = clock::decision_id();
-    let ip = peer.ip().to_canonical().to_string();
-    let gateway = shared.journal.gateway();
-    let mut record = Record::new(Kind::Deny, &id, clock::now().unix_ms, gateway, &live.snapshot.digest);
-    record.decision = Some("deny");
-    record.reason = Some(Reason::Header.as_str());
-    record.request = audit::Request { ip: Some(&ip), ..audit::Request::default() };
-    if let Err(fault) = shared.journal.append_os(record.draft()) {
-        shared.counters.journal_faults.add();
-        shared.events.push(crate::events::Event::JournalFailed, &fault.to_string());
-    }
 }
 
 /// Records `count` refusals of one reason that came too fast to be recorded one by one.

@@ -79,7 +79,7 @@ def _exact(leaf: Leaf) -> set[str] | None:
 
 def _check_method(leaf: Leaf, needed: Mapping[str, Leaf], findings: Findings) -> None:
     methods = _exact(leaf) if leaf.criterion.name == "mcp_method" else None
-    if methods is None or not methods <= set(METHODS):
+    if not methods or not methods <= set(METHODS):
         return
     for name, other in needed.items():
         if not any(name in METHODS[method] for method in methods):

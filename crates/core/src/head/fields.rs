@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::framing::Framing;
 use super::value::trim;
 use super::{HEADER_MISMATCH, Reason, Refusal};
 
@@ -21,8 +22,7 @@ pub(super) struct Fields<'a> {
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
     pub content_encoding: bool,
-    content_length: Option<&'a str>,
-    transfer_encoding: Option<&'a str>,
+    framing: Framing,
     pub version: Option<&'a str>,
     pub session: Option<&'a str>,
     pub last_event_id: Option<&'a str>,
@@ -58,8 +58,8 @@ impl<'a> Fields<'a> {
             "origin" => &mut self.origin,
             "authorization" => &mut self.authorization,
             "content-type" => &mut self.content_type,
-            "content-length" => &mut self.content_length,
-            "transfer-encoding" => &mut self.transfer_encoding,
+            "content-length" => return self.framing.length(text(&name, value)?.as_bytes()),
+            "transfer-encoding" => return self.framing.coding(text(&name, value)?.as_bytes()),
             "mcp-protocol-version" => &mut self.version,
             "mcp-session-id" => &mut self.session,
             "last-event-id" => &mut self.last_event_id,
@@ -145,19 +145,6 @@ impl<'a> Fields<'a> {
         }
         Ok(())
     }
-
-    /// RFC 9112 section 6: one way to tell where the body ends, and only the plainest form of it.
-    pub fn check_framing(&self) -> Result<(), Refusal> {
-        let refused = |message| Err(Refusal::new(Reason::Header, message));
-        match (self.content_length, self.transfer_encoding) {
-            (Some(_), Some(_)) => refused("`Content-Length` and `Transfer-Encoding` contradict each other."),
-            (_, Some(coding)) if !coding.eq_ignore_ascii_case("chunked") => {
-                refused("`Transfer-Encoding` must be `chunked`.")
-            }
-            (Some(length), _) if !is_length(length) => refused("`Content-Length` must be one plain number."),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn lower_case(text: &str) -> Cow<'_, str> {
@@ -166,10 +153,6 @@ fn lower_case(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
-}
-
-fn is_length(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn repeated(name: &str) -> Refusal {

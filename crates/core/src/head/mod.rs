@@ -4,6 +4,8 @@
 //! parsed, and nothing else of the head is ever forwarded: upstream fields are made anew from here.
 
 mod fields;
+pub mod frame;
+mod framing;
 pub mod host;
 mod target;
 pub mod value;
@@ -77,7 +79,6 @@ impl Head {
                 "Encoded request bodies are not taken; send the body as it is.",
             ));
         }
-        fields.check_framing()?;
         if method == "POST" && path.starts_with(target::MCP) {
             check_content_type(fields.content_type)?;
         }

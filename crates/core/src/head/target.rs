@@ -5,6 +5,13 @@ use super::{Reason, Refusal};
 /// Where MCP endpoints live.
 pub(super) const MCP: &str = "/mcp/";
 
+/// Whether `target` is a path on this host, with or without a query, in nothing but the characters of a URL (RFC 3986
+/// sections 3.3 and 3.4).
+pub(super) fn is_origin_form(target: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(byte);
+    target.first() == Some(&b'/') && target.iter().all(plain)
+}
+
 /// Splits an origin-form target (RFC 9112 section 3.2.1) into path and query.
 ///
 /// No route here needs percent-encoding, dot segments, backslashes or empty segments, and each is a way to have a
@@ -14,11 +21,11 @@ pub(super) fn read(target: &str) -> Result<(&str, Option<&str>), Refusal> {
     if !target.starts_with('/') {
         return refused("The target must be a path on this host, beginning with `/`.");
     }
-    if target.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
-        return refused("The target holds characters that no URL has.");
+    if !is_origin_form(target.as_bytes()) {
+        return refused("The target holds characters that no path or query has.");
     }
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    if path.contains(['%', '\\']) || path.contains("//") || path.split('/').any(|part| matches!(part, "." | "..")) {
+    if path.contains('%') || path.contains("//") || path.split('/').any(|part| matches!(part, "." | "..")) {
         return refused("The path must be in its plain form: no encoding, no empty or dot segments.");
     }
     if query.is_some() && path.starts_with(MCP) {

@@ -117,9 +117,10 @@ fn a_body_is_plain_json_in_utf8() {
 #[test]
 fn a_body_ends_in_one_way() {
     assert_eq!(refused(&[("content-length", "6")]), None);
-    assert_eq!(refused(&[("transfer-encoding", "Chunked")]), None);
+    assert_eq!(refused(&[("transfer-encoding", "chunked")]), None);
     for bad in [
         &[("content-length", "6"), ("transfer-encoding", "chunked")][..],
+        &[("transfer-encoding", "Chunked")],
         &[("content-length", "+6")],
         &[("content-length", "0x6")],
         &[("content-length", "6, 6")],

@@ -43,13 +43,14 @@ impl Era {
     /// [`Refusal`] 400 with -32022 for a revision that is not served.
     pub fn of_head(head: &Head) -> Result<(Self, &str), Refusal> {
         let version = head.version.as_deref().unwrap_or(UNNAMED_VERSION);
-        Self::of_version(version).map(|era| (era, version)).ok_or_else(|| unsupported(version))
+        Self::of_version(version).map(|era| (era, version)).ok_or_else(|| unsupported(version, false))
     }
 }
 
-/// The refusal of a revision that is not served, which names those that are.
-pub(super) fn unsupported(requested: &str) -> Refusal {
-    refuse_version(requested, |_| true)
+/// The refusal of a revision that is not served, which names those that are: to a request that speaks as the stateless
+/// era does, those of that era (2026-07-28, Versioning).
+pub(super) fn unsupported(requested: &str, stateless: bool) -> Refusal {
+    refuse_version(requested, |era| !stateless || era == Era::Stateless)
 }
 
 /// The refusal of a stateless request by a server that knows sessions only: the client can begin one.

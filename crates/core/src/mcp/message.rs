@@ -7,6 +7,10 @@ use crate::json::{Number, Object, Value, canonical_object, write_object, write_s
 
 pub use super::read::{INVALID_PARAMS, read};
 
+/// The capabilities of clients, and what a server asks for that needs them.
+const ASKED_WITH: [(&str, &str); 3] =
+    [("sampling", "sampling/createMessage"), ("elicitation", "elicitation/create"), ("roots", "roots/list")];
+
 /// What a client may send.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
@@ -153,6 +157,23 @@ impl Request {
         if let Some(Value::Array(uris)) = wanted.and_then(|wanted| wanted.get_mut("resourceSubscriptions")) {
             uris.retain(|uri| uri.as_str().is_some_and(&mut keep));
         }
+    }
+}
+
+impl Request {
+    /// Takes out of what a client says in `initialize` that it can do whatever `keep` says no to, by the method that a
+    /// server would ask for it with: a server that is told so goes another way.
+    ///
+    /// In the stateless era each request says it again, and what a server then asks for is judged in its answer.
+    pub fn retain_capabilities(&mut self, keep: impl Fn(&str) -> bool) {
+        if self.kind != Method::Initialize {
+            return;
+        }
+        let declared = self.params.as_mut().and_then(|params| params.get_mut("capabilities")?.as_object_mut());
+        let Some(declared) = declared else { return };
+        declared.retain(|capability, _| {
+            ASKED_WITH.iter().find(|(known, _)| *known == capability).is_none_or(|(_, method)| keep(method))
+        });
     }
 }
 

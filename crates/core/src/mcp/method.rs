@@ -41,12 +41,7 @@ const TABLE: [(Method, &str, &[Era], &[&str]); 19] = [
     (Method::Discover, "server/discover", STATELESS, &["_meta"]),
     (Method::SetLevel, "logging/setLevel", SESSION, &["_meta", "level"]),
     (Method::ToolsList, "tools/list", BOTH, &["_meta", "cursor"]),
-    (
-        Method::ToolsCall,
-        "tools/call",
-        BOTH,
-        &["_meta", "name", "arguments", "task", "inputResponses", "requestState"],
-    ),
+    (Method::ToolsCall, "tools/call", BOTH, &["_meta", "name", "arguments", "task", "inputResponses", "requestState"]),
     (Method::PromptsList, "prompts/list", BOTH, &["_meta", "cursor"]),
     (Method::PromptsGet, "prompts/get", BOTH, &["_meta", "name", "arguments", "inputResponses", "requestState"]),
     (Method::ResourcesList, "resources/list", BOTH, &["_meta", "cursor"]),

@@ -73,15 +73,20 @@ pub(super) fn check(kind: Method, params: Option<&Object>, era: Era) -> Result<(
     }
 }
 
-/// Takes out what would open exchanges that are not served here: capabilities for tasks, and notifications that no
-/// rule could judge.
+/// Takes out what would open exchanges that are not served here: capabilities for tasks, the wish for one (which whoever
+/// serves none ignores: 2025-11-25, Tasks, Task Support), and notifications that no rule could judge.
 pub(super) fn tidy(kind: Method, params: &mut Object) {
+    if kind == Method::ToolsCall {
+        params.remove("task");
+    }
     if kind == Method::Initialize
         && let Some(Value::Object(capabilities)) = params.get_mut("capabilities")
     {
         without_tasks(capabilities);
     }
-    if let Some(Value::Object(capabilities)) = params.get_mut("_meta").and_then(|meta| meta.as_object_mut()?.get_mut(META_CAPABILITIES)) {
+    if let Some(Value::Object(capabilities)) =
+        params.get_mut("_meta").and_then(|meta| meta.as_object_mut()?.get_mut(META_CAPABILITIES))
+    {
         without_tasks(capabilities);
     }
     if kind == Method::Listen
@@ -120,7 +125,9 @@ fn prompt_name(value: Option<&Value>, name: &str) -> Result<(), Refusal> {
     if is_prompt_name(text(value, name)?) {
         return Ok(());
     }
-    Err(bad_params(format!("`params.{name}` must be a prompt's name: 1 to 256 ASCII characters, not beginning or ending with a space.")))
+    Err(bad_params(format!(
+        "`params.{name}` must be a prompt's name: 1 to 256 ASCII characters, not beginning or ending with a space."
+    )))
 }
 
 fn resource_uri(value: Option<&Value>, name: &str) -> Result<(), Refusal> {
@@ -134,9 +141,6 @@ fn resource_uri(value: Option<&Value>, name: &str) -> Result<(), Refusal> {
 
 fn check_call(params: Option<&Object>) -> Result<(), Refusal> {
     let member = |name: &str| params.and_then(|params| params.get(name));
-    if member("task").is_some() {
-        return Err(bad_params("Tasks are not served; call the tool without `task`."));
-    }
     match member("name") {
         Some(Value::String(name)) if is_tool_name(name) => {}
         _ => return Err(bad_params("`params.name` must be a tool name: 1 to 128 visible ASCII characters.")),
@@ -183,8 +187,12 @@ fn check_complete(params: Option<&Object>) -> Result<(), Refusal> {
     }
     match (reference.get("type").and_then(Value::as_str), reference.get("name"), reference.get("uri")) {
         (Some("ref/prompt"), name, None) => prompt_name(name, "ref.name"),
-        (Some("ref/resource"), None, Some(Value::String(uri))) if uri::is_normal(uri) || uri::is_template(uri) => Ok(()),
-        _ => Err(bad_params("`params.ref` must be a `ref/prompt` with a `name`, or a `ref/resource` with a `uri` in its normal form.")),
+        (Some("ref/resource"), None, Some(Value::String(uri))) if uri::is_normal(uri) || uri::is_template(uri) => {
+            Ok(())
+        }
+        _ => Err(bad_params(
+            "`params.ref` must be a `ref/prompt` with a `name`, or a `ref/resource` with a `uri` in its normal form.",
+        )),
     }
 }
 

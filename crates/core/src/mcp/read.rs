@@ -142,7 +142,7 @@ fn agree_on_era<'a>(head: &'a Head, params: Option<&Object>, request: bool) -> R
     let agreed = claimed.map(|claimed| claimed.as_str() == Some(version));
     match (Era::of_version(version), agreed) {
         (_, Some(false)) => Err(mismatch("`MCP-Protocol-Version` and `params._meta` name different versions.")),
-        (None, _) => Err(era::unsupported(version)),
+        (None, claimed) => Err(era::unsupported(version, claimed.is_some())),
         (Some(Era::Session), Some(true)) => Err(mismatch(
             "A version in `params._meta` belongs to the stateless era, and the header to the session era.",
         )),

@@ -86,6 +86,10 @@ pub(super) fn from_object(
 /// Whether the result asks for input (2026-07-28, Results: an absent `resultType` counts as `complete`).
 fn asks(result: &Object, era: Era) -> Result<bool, UpstreamFault> {
     match (era, result.get("resultType")) {
+        // A client of the session era that knows the word all the same would act on what nobody judged.
+        (Era::Session, Some(Value::String(kind))) if matches!(kind.as_str(), "input_required" | "task") => {
+            Err(UpstreamFault::ResultType(kind.clone()))
+        }
         (Era::Session, _) | (Era::Stateless, None) => Ok(false),
         (Era::Stateless, Some(Value::String(kind))) if kind == "complete" => Ok(false),
         (Era::Stateless, Some(Value::String(kind))) if kind == "input_required" => Ok(true),

@@ -162,7 +162,9 @@ fn a_stream_carries_known_notices_and_one_answer() {
     );
     let dropped = |method: &str| Ok(Message::Dropped { method: method.to_owned() });
     let bare = |method: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
-    for unknown in ["notifications/tasks/status", "notifications/Progress", "notifications/subscriptions/acknowledged", "x"] {
+    for unknown in
+        ["notifications/tasks/status", "notifications/Progress", "notifications/subscriptions/acknowledged", "x"]
+    {
         assert_eq!(stream.judge(&bare(unknown)), dropped(unknown));
     }
     let ask = r#"{"jsonrpc":"2.0","id":4,"method":"sampling/createMessage","params":{}}"#;
@@ -200,21 +202,32 @@ fn a_stream_of_a_subscription_carries_its_own_events_alone() {
     updated.set_subscription(&Id::Int(7));
     assert_eq!(
         text(&updated.write()),
-        event("notifications/resources/updated", r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":7}}"#)
+        event(
+            "notifications/resources/updated",
+            r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":7}}"#
+        )
     );
-    let Ok(Message::Notice(mut end)) = stream.judge(&event("notifications/cancelled", r#"{"requestId":"ours"}"#)) else {
+    let Ok(Message::Notice(mut end)) = stream.judge(&event("notifications/cancelled", r#"{"requestId":"ours"}"#))
+    else {
         panic!("not passed on")
     };
     end.set_about(&Id::Int(7));
     assert_eq!(text(&end.write()), event("notifications/cancelled", r#"{"requestId":7}"#));
     for (method, params) in [
-        ("notifications/resources/updated", r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":"theirs"}}"#),
+        (
+            "notifications/resources/updated",
+            r#"{"uri":"x:y","_meta":{"io.modelcontextprotocol/subscriptionId":"theirs"}}"#,
+        ),
         ("notifications/resources/updated", r#"{"uri":"x:y"}"#),
         ("notifications/cancelled", r#"{"requestId":"theirs"}"#),
         ("notifications/message", tagged),
         ("notifications/progress", tagged),
     ] {
-        assert_eq!(stream.judge(&event(method, params)), Ok(Message::Dropped { method: method.to_owned() }), "{params}");
+        assert_eq!(
+            stream.judge(&event(method, params)),
+            Ok(Message::Dropped { method: method.to_owned() }),
+            "{params}"
+        );
     }
     let mut answer = Stream::new(Some("ours"), Era::Stateless, Kind::Answer);
     let changed = event("notifications/tools/list_changed", tagged);
@@ -228,7 +241,10 @@ fn a_stream_of_a_subscription_carries_its_own_events_alone() {
 fn what_a_server_asks_is_read_from_its_result() {
     let asks = |text: &str| round::requested(&object(text)).map(|asks| asks.len());
     assert_eq!(asks(r#"{"requestState":"s"}"#), Ok(0));
-    assert_eq!(asks(r#"{"inputRequests":{"a":{"method":"roots/list"},"b":{"method":"elicitation/create","params":{}}}}"#), Ok(2));
+    assert_eq!(
+        asks(r#"{"inputRequests":{"a":{"method":"roots/list"},"b":{"method":"elicitation/create","params":{}}}}"#),
+        Ok(2)
+    );
     for (bad, fault) in [
         (r#"{"inputRequests":[]}"#, UpstreamFault::ResultShape),
         (r#"{"inputRequests":{"a":1}}"#, UpstreamFault::ResultShape),
@@ -251,8 +267,16 @@ fn every_method_says_what_it_is_about() {
         ("prompts/get", r#"{"name":"a b","arguments":{"x":"y"}}"#, "Prompt(\"a b\")"),
         ("resources/read", r#"{"uri":"x:y"}"#, "Resource(\"x:y\")"),
         ("resources/subscribe", r#"{"uri":"x:y"}"#, "Resource(\"x:y\")"),
-        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""}}"#, "Prompt(\"p\")"),
-        ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"x:{y}"},"argument":{"name":"a","value":""}}"#, "Resource(\"x:{y}\")"),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""}}"#,
+            "Prompt(\"p\")",
+        ),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/resource","uri":"x:{y}"},"argument":{"name":"a","value":""}}"#,
+            "Resource(\"x:{y}\")",
+        ),
         ("resources/list", r#"{"cursor":"c"}"#, "None"),
         ("logging/setLevel", r#"{"level":"info"}"#, "None"),
     ] {
@@ -270,13 +294,18 @@ fn parameters_with_two_readings_are_refused() {
         ("prompts/get", r#"{"name":" p"}"#),
         ("prompts/get", r#"{"name":"p","arguments":{"x":1}}"#),
         ("prompts/get", r#"{"name":"p","inputResponses":{}}"#),
-        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p","uri":"x:y"},"argument":{"name":"a","value":""}}"#),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/prompt","name":"p","uri":"x:y"},"argument":{"name":"a","value":""}}"#,
+        ),
         ("completion/complete", r#"{"ref":{"type":"ref/tool","name":"p"},"argument":{"name":"a","value":""}}"#),
         ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a"}}"#),
-        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""},"context":{"arguments":{"x":1}}}"#),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""},"context":{"arguments":{"x":1}}}"#,
+        ),
         ("logging/setLevel", r#"{"level":"loud"}"#),
         ("prompts/list", r#"{"cursor":1}"#),
-        ("tools/call", r#"{"name":"t","task":{}}"#),
     ] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
         let refused = read(body.as_bytes(), &head(&[]), &Limits::DEFAULT).unwrap_err();
@@ -290,7 +319,10 @@ fn a_client_answers_in_a_session_and_nowhere_else() {
     let Ok(Incoming::Response(response)) = answer(r#"{"jsonrpc":"2.0","id":"ask","result":{"a":1.0}}"#, &[]) else {
         panic!("not read")
     };
-    assert_eq!(text(&message::upstream_response(&response, &Id::Int(3))), r#"{"jsonrpc":"2.0","id":3,"result":{"a":1.0}}"#);
+    assert_eq!(
+        text(&message::upstream_response(&response, &Id::Int(3))),
+        r#"{"jsonrpc":"2.0","id":3,"result":{"a":1.0}}"#
+    );
     assert!(answer(r#"{"jsonrpc":"2.0","id":"ask","error":{"code":-1,"message":"no"}}"#, &[]).is_ok());
     for bad in [
         r#"{"jsonrpc":"2.0","result":{}}"#,
@@ -358,7 +390,10 @@ fn only_served_capabilities_are_announced() {
         r#"{"capabilities":{"tools":{"listChanged":true},"tasks":{},"logging":{},"Tools":{}},"protocolVersion":"2025-11-25"}"#,
     );
     filter_capabilities(&mut result, Era::Session).unwrap();
-    assert_eq!(written(&result), r#"{"capabilities":{"tools":{"listChanged":true},"logging":{}},"protocolVersion":"2025-11-25"}"#);
+    assert_eq!(
+        written(&result),
+        r#"{"capabilities":{"tools":{"listChanged":true},"logging":{}},"protocolVersion":"2025-11-25"}"#
+    );
     let mut result = object(
         r#"{"supportedVersions":["2026-07-28","2024-11-05","2025-11-25"],"capabilities":{"logging":{}},"cacheScope":"public"}"#,
     );

@@ -64,9 +64,8 @@ fn percent_is_normal(rest: &str) -> bool {
     rest.split('%').skip(1).all(|part| {
         let upper = |digit: &u8| digit.is_ascii_digit() || (b'A'..=b'F').contains(digit);
         let Some(digits) = part.get(..2).filter(|digits| digits.as_bytes().iter().all(upper)) else { return false };
-        u8::from_str_radix(digits, 16).is_ok_and(|byte| {
-            !(byte.is_ascii_alphanumeric() || b"-._~%/\\".contains(&byte) || byte.is_ascii_control())
-        })
+        u8::from_str_radix(digits, 16)
+            .is_ok_and(|byte| !(byte.is_ascii_alphanumeric() || b"-._~%/\\".contains(&byte) || byte.is_ascii_control()))
     })
 }
 

@@ -103,14 +103,7 @@ impl Reader {
         let mut leaves: Vec<Leaf> =
             leaves.map(|(at, leaf)| self.leaf(leaf, negated, &format!("{path}.of[{at}]"))).collect::<Result<_, _>>()?;
         fields.finish()?;
-        let whole = Speaks::of(&leaves);
-        for leaf in &mut leaves {
-            leaf.speaks = match (effect, join) {
-                (Effect::Deny, _) => Speaks::OfAnything,
-                (Effect::Allow, Join::All) => whole,
-                (Effect::Allow, Join::Any) => Speaks::of([&*leaf]),
-            };
-        }
+        Speaks::mark(&mut leaves, effect, join);
         Ok((!leaves.is_empty()).then_some(Branch { join, leaves }))
     }
 

@@ -110,8 +110,20 @@ pub(crate) enum Speaks {
 }
 
 impl Speaks {
+    /// Notes at the leaves of a branch what they speak of.
+    pub fn mark(leaves: &mut [Leaf], effect: Effect, join: Join) {
+        let whole = Self::of(&*leaves);
+        for leaf in leaves {
+            leaf.speaks = match (effect, join) {
+                (Effect::Deny, _) => Self::OfAnything,
+                (Effect::Allow, Join::All) => whole,
+                (Effect::Allow, Join::Any) => Self::of([&*leaf]),
+            };
+        }
+    }
+
     /// What an allow speaks of whose leaves are all met at once.
-    pub fn of<'a>(leaves: impl IntoIterator<Item = &'a Leaf>) -> Self {
+    fn of<'a>(leaves: impl IntoIterator<Item = &'a Leaf>) -> Self {
         let literals = leaves.into_iter().flat_map(|leaf| &leaf.literals);
         literals.fold(Self::OfCalls, |speaks, literal| match (&literal.criterion, speaks) {
             (Criterion::ServerRequest, _) | (_, Self::OfRequests) => Self::OfRequests,

@@ -117,4 +117,3 @@ pub fn without_arguments(facts: &[u8]) -> Vec<u8> {
     json::canonical(&facts, &mut out);
     out
 }
-
