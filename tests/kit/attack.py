@@ -94,13 +94,6 @@ def _claimed(body: bytes) -> tuple[str, str | None]:
     return method if isinstance(method, str) else "tools/call", encoded(name) if isinstance(name, str) else "echo"
 
 
-def encoded(name: str) -> str:
-    """Return a name as a field value, in the protocol's own base64 form where it needs one."""
-    if re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", name):
-        return name
-    return f"=?base64?{base64.b64encode(name.encode()).decode()}?="
-
-
 def _token(spec: Mapping[str, Any], house: House) -> str:
     """Return a token of the external issuer that is sound but for what `spec` says."""
     if "raw" in spec:
