@@ -1,10 +1,10 @@
-"""A server that lies, floods and injects: contained, recorded, and never passed on as it is."""
+"""A server that lies, floods and injects: contained, recorded, and never passed on as it is.
+
+What can be said as data stands in `tests/attacks/answers`; here is what takes time, state or a scene of its own."""
 
 import asyncio
-import gzip
 import json
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +20,6 @@ from tests.kit.wire import Reply, message, read_events, tool_call
 Script = Callable[[Seen, Talk], Awaitable[None]]
 CALL = {"name": "echo", "arguments": {"text": "x"}}
 EVIL = "evil-payload"
-OK = b"HTTP/1.1 200 OK\r\n"
-JSON = OK + b"Content-Type: application/json\r\n"
 
 
 def answer_of(seen: Seen, **members: Any) -> dict[str, Any]:
@@ -50,120 +48,6 @@ def contained(house: House, reply: Reply, *, outcome: str = "upstream") -> None:
 
 def evil_result(**members: Any) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": EVIL}], **members}
-
-
-def as_is(text: str) -> bytes:
-    return text.encode()
-
-
-#: What is no answer to the request that went out, by what is wrong with it; `$ID` stands for the id that did.
-LIES: dict[str, bytes] = {
-    "another id": as_is('{"jsonrpc":"2.0","id":"other","result":{"content":["evil-payload"]}}'),
-    "an id in other case": as_is('{"jsonrpc":"2.0","ID":$ID,"result":{"content":["evil-payload"]}}'),
-    "null for an id": as_is('{"jsonrpc":"2.0","id":null,"result":{"content":["evil-payload"]}}'),
-    "no id": as_is('{"jsonrpc":"2.0","result":{"content":["evil-payload"]}}'),
-    "an id in a list": as_is('{"jsonrpc":"2.0","id":[$ID],"result":{"content":["evil-payload"]}}'),
-    "the client's id": as_is('{"jsonrpc":"2.0","id":"mine","result":{"content":["evil-payload"]}}'),
-    "two ids": as_is('{"jsonrpc":"2.0","id":$ID,"id":$ID,"result":{"content":["evil-payload"]}}'),
-    "two results": as_is('{"jsonrpc":"2.0","id":$ID,"result":{"content":[]},"result":{"content":["evil-payload"]}}'),
-    "a result and an error": as_is(
-        '{"jsonrpc":"2.0","id":$ID,"result":{},"error":{"code":1,"message":"evil-payload"}}'
-    ),
-    "neither": as_is('{"jsonrpc":"2.0","id":$ID}'),
-    "a result that is none": as_is('{"jsonrpc":"2.0","id":$ID,"result":"evil-payload"}'),
-    "an error that is none": as_is('{"jsonrpc":"2.0","id":$ID,"error":"evil-payload"}'),
-    "an error without a code": as_is('{"jsonrpc":"2.0","id":$ID,"error":{"message":"evil-payload"}}'),
-    "an error with a code in text": as_is('{"jsonrpc":"2.0","id":$ID,"error":{"code":"1","message":"evil-payload"}}'),
-    "another version": as_is('{"jsonrpc":"1.0","id":$ID,"result":{"content":["evil-payload"]}}'),
-    "no version": as_is('{"id":$ID,"result":{"content":["evil-payload"]}}'),
-    "a list of answers": as_is('[{"jsonrpc":"2.0","id":$ID,"result":{"content":["evil-payload"]}}]'),
-    "two texts": as_is(
-        '{"jsonrpc":"2.0","id":$ID,"result":{}}{"jsonrpc":"2.0","id":$ID,"result":{"x":"evil-payload"}}'
-    ),
-    "a comment": as_is('{"jsonrpc":"2.0","id":$ID,/*evil-payload*/"result":{"content":[]}}'),
-    "not a number": as_is('{"jsonrpc":"2.0","id":$ID,"result":{"evil-payload":NaN}}'),
-    "a lone surrogate": as_is('{"jsonrpc":"2.0","id":$ID,"result":{"evil-payload":"\\ud800"}}'),
-    "a byte order mark": b"\xef\xbb\xbf" + as_is('{"jsonrpc":"2.0","id":$ID,"result":{"x":"evil-payload"}}'),
-    "bad UTF-8": as_is('{"jsonrpc":"2.0","id":$ID,"result":{"x":"evil-payload') + b"\xff" + as_is('"}}'),
-    "an overlong slash": as_is('{"jsonrpc":"2.0","id":$ID,"result":{"x":"evil-payload') + b"\xc0\xaf" + as_is('"}}'),
-    "nested without end": as_is('{"jsonrpc":"2.0","id":$ID,"result":{"evil-payload":' + "[" * 5000 + "]" * 5000 + "}}"),
-    "nested objects": as_is('{"jsonrpc":"2.0","id":$ID,"result":' + '{"a":' * 3000 + '"evil-payload"' + "}" * 3001),
-    "a bare word": as_is("evil-payload"),
-    "nothing": b"",
-}
-
-
-def lie(case: str, seen: Seen) -> bytes:
-    return LIES[case].replace(b"$ID", json.dumps(seen.message["id"]).encode())
-
-
-@pytest.mark.parametrize("as_events", [False, True])
-@pytest.mark.parametrize("case", list(LIES))
-def test_what_is_no_answer_is_not_delivered(house: House, era: str, case: str, as_events: bool) -> None:
-    async def script(seen: Seen, talk: Talk) -> None:
-        body = lie(case, seen)
-        if as_events:
-            await talk.stream()
-            await talk.chunk(b"event: message\ndata: " + body + b"\n\n")
-            await talk.end()
-        else:
-            await talk.whole(body)
-
-    contained(house, call(house, era, script))
-
-
-HTTP: dict[str, bytes] = {
-    "a second answer in the body": JSON + b"Content-Length: 2\r\n\r\n{}"
-    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"evil-payload"',
-    "two lengths": JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "a length in words": JSON + b"Content-Length: two\r\n\r\n{}",
-    "a chunk of no size": JSON + b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}",
-    "a chunk without end": JSON + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{}",
-    "an upgrade": b"HTTP/1.1 101 Switching\r\nUpgrade: evil-payload\r\nConnection: Upgrade\r\n\r\nevil-payload",
-    "two types": JSON + b"Content-Type: text/event-stream\r\nContent-Length: 2\r\n\r\n{}",
-    "an unknown type": OK + b"Content-Type: application/json-seq\r\nContent-Length: 2\r\n\r\n{}",
-    "no type": OK + b"Content-Length: 2\r\n\r\n{}",
-    "202 for a request": b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
-    "204 for a request": b"HTTP/1.1 204 No Content\r\n\r\n",
-    "206 of it": b"HTTP/1.1 206 Partial\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
-    "401 of its own": b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer resource_metadata="http://evil-payload/"\r\n'
-    b"Content-Length: 0\r\n\r\n",
-    "403 of its own": b"HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error=evil-payload\r\nContent-Length: 0\r\n\r\n",
-    "407 of its own": b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=evil-payload\r\nContent-Length: 0\r\n\r\n",
-    "a teapot": b"HTTP/1.1 418 evil-payload\r\nContent-Length: 12\r\n\r\nevil-payload",
-    "503 with a page": b"HTTP/1.1 503 No\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\r\nevil-payload",
-    "HTTP/2 unasked": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nevil-payload",
-    "a null in a field": JSON + b"X: a\0evil-payload\r\nContent-Length: 2\r\n\r\n{}",
-    "too many fields": OK + b"X: evil-payload\r\n" * 2000 + b"Content-Length: 2\r\n\r\n{}",
-    "one huge field": OK + b"X: " + b"evil-payload" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n{}",
-    "a gzip bomb": JSON + b"Content-Encoding: gzip\r\nContent-Length: $N\r\n\r\n$Z",
-    "a deflated answer": JSON + b"Content-Encoding: deflate\r\nContent-Length: $N\r\n\r\n$D",
-    "compressed twice over": OK + b"Content-Type: text/event-stream\r\nContent-Encoding: identity, gzip\r\n"
-    b"Content-Length: $N\r\n\r\n$Z",
-    "compressed in transfer": JSON + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-}
-
-
-def raw(case: str) -> bytes:
-    text = HTTP[case]
-    for mark, packed in ((b"$Z", gzip.compress(b"0" * (8 << 20))), (b"$D", zlib.compress(b'"evil-payload"'))):
-        if text.endswith(mark):
-            text = text.removesuffix(mark).replace(b"$N", str(len(packed)).encode()) + packed
-    return text
-
-
-@pytest.mark.parametrize("case", list(HTTP))
-def test_http_that_makes_no_sense_is_contained(house: House, era: str, case: str) -> None:
-    before = house.upstream.count
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        await talk.raw(raw(case))
-        talk.hang_up()
-
-    reply = call(house, era, script)
-    contained(house, reply)
-    assert reply.header("www-authenticate") is None
-    assert house.upstream.count == before + 2, "a call that may have run is never sent again"
 
 
 @pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints"])
@@ -262,29 +146,6 @@ def test_what_stands_in_a_string_stays_in_it(house: House, era: str, text: str) 
     assert reply.error == {"code": 1, "message": text, "data": {text: [text]}}
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b"id: evil-payload\n",
-        b"id: a\rretry: 1\r",
-        b"event: evil-payload\n",
-        b"retry: 99999999999999999999\n",
-        b"evil-payload\n",
-    ],
-)
-def test_fields_of_an_event_are_made_anew(house: House, era: str, fields: bytes) -> None:
-    async def script(seen: Seen, talk: Talk) -> None:
-        await talk.stream()
-        await talk.chunk(fields + b"data: " + json.dumps(answer_of(seen)).encode() + b"\n\n")
-        await talk.end()
-
-    reply = call(house, era, script)
-    assert EVIL.encode() not in reply.body
-    (event,) = read_events(reply.body)
-    assert event["event"] == "message"
-    assert set(event) <= ({"event", "data", "id", "retry"} if era == "session" else {"event", "data"})
-
-
 SECOND = [
     '{"jsonrpc":"2.0","id":$ID,"result":{"content":["evil-payload"]}}',
     '{"jsonrpc":"2.0","id":"mine","result":{"content":["evil-payload"]}}',
@@ -310,42 +171,6 @@ def test_nothing_follows_the_answer(house: House, era: str, after: str, at_once:
     reply = call(house, era, script)
     assert EVIL.encode() not in reply.body
     assert reply.json()["result"]["content"][0]["text"] == '{"text": "x"}'
-
-
-@pytest.mark.parametrize("ident", [1, "s-1", None])
-@pytest.mark.parametrize("method", ["sampling/createMessage", "roots/list", "ping", "tools/call"])
-def test_a_stateless_stream_holds_no_request(house: House, method: str, ident: Any) -> None:
-    before = house.upstream.count
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        await talk.stream()
-        await talk.event({"jsonrpc": "2.0", "id": ident, "method": method, "params": {"x": EVIL}})
-        await talk.event(answer_of(seen))
-        await talk.end()
-
-    contained(house, call(house, "stateless", script))
-    assert house.upstream.count == before + 2, "nothing is answered there"
-
-
-MIXED = [
-    '{"jsonrpc":"2.0","id":$ID,"method":"ping","result":{"x":"evil-payload"}}',
-    '{"jsonrpc":"2.0","method":"notifications/message","result":{"x":"evil-payload"}}',
-    '{"jsonrpc":"2.0","method":7,"params":{"x":"evil-payload"}}',
-    '{"jsonrpc":"2.0","method":"notifications/message","params":["evil-payload"]}',
-    '{"method":"notifications/message","params":{"x":"evil-payload"}}',
-    '{"jsonrpc":"2.0","method":"notifications/message","method":"evil-payload"}',
-]
-
-
-@pytest.mark.parametrize("text", MIXED)
-def test_a_message_of_two_kinds_ends_the_stream(house: House, era: str, text: str) -> None:
-    async def script(seen: Seen, talk: Talk) -> None:
-        await talk.stream()
-        await talk.chunk(f"data: {text}\n\n".replace("$ID", json.dumps(seen.message["id"])).encode())
-        await talk.event(answer_of(seen))
-        await talk.end()
-
-    contained(house, call(house, era, script))
 
 
 OURS = [4030, 4031, 4290, 5000, 5020, 5030, 5040]
@@ -417,31 +242,6 @@ def test_a_schema_too_deep_for_other_readers_is_not_delivered(house: House, era:
         await talk.whole(f'{{"jsonrpc":"2.0","id":{ident},"result":{tools}}}'.encode())
 
     contained(house, call(house, era, script, method="tools/list", params={}))
-
-
-MIRRORS = ["Authorization", "host", "Cookie", "Content-Length", "transfer-encoding", "a b", "x\r\nEvil: 1", "", 7, None]
-
-
-@pytest.mark.parametrize("name", MIRRORS)
-@pytest.mark.parametrize("nested_in", ["properties", "anyOf", "$defs"])
-def test_a_tool_that_would_send_arguments_where_they_have_no_business_is_not_shown(
-    house: House, era: str, name: Any, nested_in: str
-) -> None:
-    """Attack B07."""
-    bad = {"type": "string", "x-mcp-header": name}
-    schema = {
-        "properties": {"properties": {"x": bad}},
-        "anyOf": {"anyOf": [{"properties": {"x": bad}}]},
-        "$defs": {"$defs": {"d": {"properties": {"x": bad}}}},
-    }[nested_in]
-    good = {"properties": {"x": {"type": "string", "x-mcp-header": "Tenant"}, "x-mcp-header": {"type": "string"}}}
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        tools = [{"name": "echo", "inputSchema": schema}, {"name": "add", "inputSchema": good}]
-        await talk.json(answer_of(seen, result={"tools": tools}))
-
-    reply = call(house, era, script, method="tools/list", params={})
-    assert [tool["name"] for tool in reply.json()["result"]["tools"]] == ["add"]
 
 
 def test_two_tools_of_one_name_are_one(house: House, era: str) -> None:
