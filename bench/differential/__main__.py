@@ -100,8 +100,8 @@ class Lane:
         while self.answers["result"] < until:
             try:
                 status, messages = await self.line.ask(self.lay_out(make(self.chance, self.era)))
-            except (LostError, TimeoutError, OSError, ValueError):
-                self.answers["lost"] += 1
+            except (LostError, TimeoutError, OSError, ValueError) as lost:
+                self.answers[f"lost: {lost!r}"[:100]] += 1
                 self.line.close()
                 continue
             result = any(isinstance(each, dict) and "result" in each for each in messages)

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.kit.attack import encoded
 from tests.kit.mutate import mutate_bytes, mutate_tree
-from tests.kit.wire import SESSION_VERSION, STATELESS_VERSION, message
+from tests.kit.wire import SESSION_VERSION, STATELESS_VERSION, encoded, message
 
 if TYPE_CHECKING:
     import random

@@ -80,6 +80,7 @@ def _gateway(config: Config) -> Json:
         "hosts": list(dict.fromkeys((own, *config.gateway.allowed_hosts))),
         "origins": list(config.gateway.allowed_origins),
         "refusals": config.gateway.refusals,
+        "trusted_proxies": list(config.gateway.trusted_proxies),
     }
 
 

@@ -25,7 +25,9 @@ from ostiary.fields import (
     Listen,
     Moment,
     Name,
+    Network,
     Origin,
+    PemSource,
     Pins,
     PrincipalType,
     Seconds,
@@ -45,6 +47,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
+class TlsSection(_Section):
+    """What the public door shows to clients over TLS."""
+
+    cert: PemSource
+    """The certificate and those between it and its authority, in PEM: a path, or `env:NAME`."""
+    key: PemSource
+    """Its private key, in PEM: a path, `file:PATH` or `env:NAME`."""
+
+
 class GatewaySection(_Section):
     """The public door."""
 
@@ -56,6 +67,10 @@ class GatewaySection(_Section):
     """Values of the Host header that are taken besides the host of `url`."""
     allowed_origins: tuple[Origin, ...] = ()
     """Values of the Origin header that are taken besides those of the gateway's own hosts."""
+    tls: TlsSection | None = None
+    """Speak HTTPS, HTTP/2 and HTTP/1.1. Files that change are shown to the next connection."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Address ranges of proxies in front, whose `X-Forwarded-For` is believed."""
     refusals: Literal["error", "result"] = "error"
     """How a refused tool call is answered: a JSON-RPC error, or a tool result marked as an error."""
 

@@ -259,11 +259,8 @@ class _Checks:
         gateway, admin = below(self.root, "gateway", "listen"), below(self.root, "admin", "listen")
         url = below(self.root, "gateway", "url")
         address = text(url)
-        if url is not None and address is not None and address.startswith("http://"):
-            parts = split_address(address.removeprefix("http://"))
-            if parts is not None and not is_loopback(parts[0]):
-                message = "tokens cross the network unencrypted"
-                self.warnings.append(url.problem(message, "put TLS in front, and write `https://…` here"))
+        if url is not None and address is not None:
+            self.transport(url, address)
         public = split_address(text(gateway) or "")
         private = split_address(text(admin) or ("127.0.0.1:8812" if gateway is not None else ""))
         if private is None:
@@ -278,6 +275,20 @@ class _Checks:
             if place is not None:
                 message = "the public door and the admin door have the same address"
                 self.problems.append(place.problem(message, "choose another port for one of them"))
+
+    def transport(self, url: Node, address: str) -> None:
+        """Check that what clients are told to speak is what is spoken."""
+        tls, proxies = below(self.root, "gateway", "tls"), below(self.root, "gateway", "trusted_proxies")
+        secure = address.startswith("https://")
+        if tls is not None and not secure:
+            self.problems.append(url.problem("with `tls` clients must be told `https://`", "write `https://…` here"))
+        if tls is None and secure and not _filled(proxies):
+            message = "nothing here speaks TLS, so a proxy in front must"
+            self.warnings.append(url.problem(message, "add `tls`, or name the proxy in `trusted_proxies`"))
+        parts = split_address(address.removeprefix("http://"))
+        if tls is None and not secure and parts is not None and not is_loopback(parts[0]):
+            message = "tokens cross the network unencrypted"
+            self.warnings.append(url.problem(message, "add `tls` or put TLS in front, and write `https://…` here"))
 
 
 def _filled(node: Node | None) -> bool:

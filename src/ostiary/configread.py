@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from ostiary import tls
 from ostiary.config import Config, Document
 from ostiary.configcheck import below, check, declared, entries, items, secrets_in, text
 from ostiary.errors import ConfigError
 from ostiary.faults import empty_values, problems_of, to_data
-from ostiary.fields import ALGORITHMS
+from ostiary.fields import ALGORITHMS, split_address
 from ostiary.jwks import JwksError, Key, read_keys
 from ostiary.policy import read_policies
 from ostiary.policy.moments import known_timezone
@@ -71,6 +72,7 @@ class _Reader:
         names = replace(declared(root, partial=self.partial), assumed=self.assumed)
         check(root, names, self.problems, self.warnings)
         keys = self.keys(root)
+        self.tls(root, document)
         rules = read_policies(self.policies(root.get("policy")), names, self.problems, self.warnings)
         if document is None or self.problems:
             return None
@@ -124,6 +126,22 @@ class _Reader:
             except JwksError as error:
                 self.problems.append(file.problem(f"the key set `{name[:200]}` {error}"))
         return found
+
+    def tls(self, root: Node, document: Document | None) -> None:
+        """Look at certificate and key, which are read again when they are handed over."""
+        section = None if document is None else document.gateway.tls
+        node = below(root, "gateway", "tls")
+        if document is None or section is None or node is None or self.partial:
+            return
+        self.sources.extend(tls.files_of(section, self.path.parent))
+        try:
+            pair = tls.read_pair(section, self.path.parent)
+        except tls.TlsError as error:
+            self.problems.append((node.get(error.part) or node).problem(str(error), error.hint))
+            return
+        parts = split_address(document.gateway.url.partition("://")[2])
+        for doubt in tls.doubts(pair.leaf, parts[0] if parts else ""):
+            self.warnings.append((node.get("cert") or node).problem(doubt))
 
     def policies(self, policy: Node | None) -> list[Node]:
         """Return the documents of rules: the one in place, or those in the files that are named."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 NOT_IN_THIS_VERSION: tuple[tuple[str, ...], ...] = (
-    ("gateway", "tls"),
-    ("gateway", "trusted_proxies"),
     ("audit", "retain"),
     ("audit", "anchor"),
     ("identity", "providers"),

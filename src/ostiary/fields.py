@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
@@ -269,6 +269,30 @@ def _secret(value: Any) -> str:
     refuse("a secret must not be written here", hint, "secret")
 
 
+def _pem_source(value: Any) -> str:
+    hint = "write the path of a PEM file, or `env:NAME`"
+    if isinstance(value, str) and ("-----BEGIN" in value or "\n" in value):
+        refuse("a certificate or key must not be written here", hint, "secret")
+    text = _word(value)
+    return _secret(text) if text.startswith(("env:", "file:", "store:")) else text
+
+
+def _network(value: Any) -> str:
+    text = _text(value, "an address range")
+    hint = "write `10.0.0.0/8`, or one address"
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        refuse(f"`{text[:80]}` is not an address range", hint)
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        refuse(f"`{text[:80]}` is an IPv4 address in the form of IPv6", "write it in dotted form")
+    if "%" in text or network.network_address.compressed != text.partition("/")[0].lower():
+        refuse(f"`{text[:80]}` is not the beginning of a range", f"write `{network.compressed.partition('%')[0]}`")
+    if network.prefixlen == 0:
+        refuse("everybody would be trusted to say where a request comes from", hint)
+    return network.compressed
+
+
 def _store_url(value: Any) -> str:
     text = _text(value, "the URL of a store")
     hint = "write `sqlite:///var/ostiary.db`"
@@ -374,6 +398,8 @@ Host = Annotated[str, BeforeValidator(_host_entry), _schema(examples=["localhost
 Domain = Annotated[str, BeforeValidator(_domain), _schema(examples=["example.com"])]
 Origin = Annotated[str, BeforeValidator(_origin), _schema(pattern="^[a-z][a-z0-9+.-]*://[^/?#@]+$")]
 SecretReference = Annotated[str, BeforeValidator(_secret), _schema(pattern="^(env|file):.+$")]
+PemSource = Annotated[str, BeforeValidator(_pem_source), _schema(minLength=1, examples=["tls/cert.pem"])]
+Network = Annotated[str, BeforeValidator(_network), _schema(examples=["10.0.0.0/8", "192.0.2.7"])]
 StoreUrl = Annotated[str, BeforeValidator(_store_url), _schema(pattern="^sqlite:///.+$")]
 Algorithm = Annotated[str, BeforeValidator(_algorithm), _schema(enum=list(ALGORITHMS))]
 Argument = Annotated[str, BeforeValidator(_redact), _schema(pattern=r"^(argument/.+|\*)$")]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ostiary.store import Store
+    from ostiary.tls import Pair
 
 #: The longest life of a token, and a minute for clocks that differ.
 OVERLAP_S: Final = 3600 + 60
@@ -72,14 +73,15 @@ def describe(stored: Iterable[StoredKey]) -> list[dict[str, Any]]:
     ]
 
 
-def gateway_secrets(store: Store, *, now: int) -> str:
-    """Return what the data plane is handed beside a snapshot, as JSON: signing key, published keys, session seal."""
+def gateway_secrets(store: Store, *, now: int, tls: Pair | None = None) -> str:
+    """Return what the data plane is handed beside a snapshot, as JSON: signing and published keys, seal, TLS pair."""
     key = ensure_key(store, now=now)
     return json.dumps(
         {
             "signing": {"kid": key.kid, "alg": "EdDSA", "seed": _base64url(key.seed or b"")},
             "jwks": {"keys": published(store, now=now)},
             "seal": _base64url(store.sealing.derive("session ids")),
+            "tls": None if tls is None else {"cert": tls.cert, "key": tls.key},
         },
         sort_keys=True,
     )

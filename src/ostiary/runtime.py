@@ -20,9 +20,10 @@ from ostiary import _core, keys
 from ostiary.compile import compile as compile_snapshot
 from ostiary.compile import snapshot_problem
 from ostiary.config import Config, load
-from ostiary.errors import ConfigError, OperationError, OstiaryError
+from ostiary.errors import ConfigError, OperationError, OstiaryError, Problem
 from ostiary.registrar import NotRecordedError, Operator, Registrar
 from ostiary.store import Store, StoreLock, StorePath
+from ostiary.tls import TlsError, read_pair
 from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ostiary.oauth.token import AccessToken, TokenRequest
     from ostiary.store import StoredKey
+    from ostiary.tls import Pair
     from ostiary.watch import Stamps
 
 log = structlog.get_logger()
@@ -85,6 +87,8 @@ class Runtime:
         self._turn = threading.RLock()
         self._closing = contextlib.ExitStack()
         self._secrets, self._digest = "", ""
+        #: What the public door shows. Kept, so that an act of an operator needs no file.
+        self._tls: Pair | None = None
         self._to_do_again = False
         self._clean = True
         self._gateway: _core.Gateway | None = None
@@ -111,7 +115,8 @@ class Runtime:
         self._registrar.record_lockdown(None)
         compiled = self._compile(self.config)
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
-        self._secrets = self._current_secrets()
+        self._tls = _tls_pair(self.config)
+        self._secrets = self._current_secrets(self._tls)
         self._record_snapshot("gateway_started", digest, Operator.of_this_process())
         try:
             self._gateway = _core.Gateway(
@@ -121,6 +126,9 @@ class Runtime:
                 self._journal,
                 threads=max(2, os.cpu_count() or 2),
             )
+        except ValueError as error:
+            self._registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
+            raise StartError(f"the data plane does not start: {error}") from error
         except OSError as error:
             self._registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
             raise StartError(
@@ -167,7 +175,7 @@ class Runtime:
                 # The old files count as well: putting them back ends the complaint.
                 return {**take_stamps(self.config.sources), **stamps}
             try:
-                changed = self._put_in_force(config, event="snapshot_applied")
+                changed = self._put_in_force(config, _tls_pair(config), event="snapshot_applied")
             except ConfigError as error:
                 self._refuse_reload(cause, [str(problem) for problem in error.problems])
                 return stamps
@@ -213,10 +221,10 @@ class Runtime:
             raise ConfigError([snapshot_problem(config, error.path, error.message)]) from error
         return _Compiled(snapshot=snapshot, data=data, locked_down=locked_down)
 
-    def _put_in_force(self, config: Config, *, event: str | None, by: Operator | None = None) -> bool:
+    def _put_in_force(self, config: Config, tls: Pair | None, *, event: str | None, by: Operator | None = None) -> bool:
         """Compile and apply; false if nothing changes. With an `event` it is recorded first, or not done at all."""
         compiled = self._compile(config)
-        secrets = self._current_secrets()
+        secrets = self._current_secrets(tls)
         if compiled.snapshot.digest == self._digest and secrets == self._secrets:
             return False
         digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
@@ -227,11 +235,12 @@ class Runtime:
         except ValueError as error:
             raise ApplyError(f"the data plane does not take the change: {error}") from error
         self._digest, self._secrets, self.locked_down = digest, secrets, compiled.locked_down
+        self._tls = tls
         self._registrar.snapshot = digest
         return True
 
-    def _current_secrets(self) -> str:
-        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now())
+    def _current_secrets(self, tls: Pair | None) -> str:
+        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now(), tls=tls)
 
     def _record_snapshot(self, event: str, digest: str, by: Operator | None) -> None:
         detail = {"before": self._digest or None}
@@ -243,10 +252,10 @@ class Runtime:
             if self._to_do_again:
                 self.reload("another try")
             try:
-                if self._current_secrets() != self._secrets:
-                    self._put_in_force(self.config, event="snapshot_applied")
+                if self._current_secrets(self._tls) != self._secrets:
+                    self._put_in_force(self.config, self._tls, event="snapshot_applied")
             except OstiaryError as error:
-                log.error("the published keys cannot be brought up to date", error=str(error))  # noqa: TRY400
+                log.error("the keys cannot be brought up to date", error=str(error))  # noqa: TRY400
 
     # Acts of operators -----------------------------------------------------------------------------------------------
 
@@ -263,7 +272,7 @@ class Runtime:
         """Make a new signing key and sign with it at once."""
         with self._turn:
             key = self._registrar.rotate_keys(by)
-            self._put_in_force(self.config, event="snapshot_applied", by=by)
+            self._put_in_force(self.config, self._tls, event="snapshot_applied", by=by)
             log.info("keys rotated", kid=key.kid, by=str(by))
             return key
 
@@ -271,7 +280,7 @@ class Runtime:
         """Refuse everything from now on. It is done first and recorded then, since it only takes away."""
         with self._turn:
             self._registrar.lock_down(reason, by)
-            self._put_in_force(self.config, event=None)
+            self._put_in_force(self.config, self._tls, event=None)
             log.warning("lockdown: every call is refused", by=str(by), reason=reason)
             try:
                 self._registrar.record_lockdown(by)
@@ -283,7 +292,7 @@ class Runtime:
         """End the lockdown."""
         with self._turn:
             self._registrar.lift(reason, by)
-            self._put_in_force(self.config, event="snapshot_applied", by=by)
+            self._put_in_force(self.config, self._tls, event="snapshot_applied", by=by)
             log.warning("the lockdown is lifted", by=str(by), reason=reason)
 
     # The end ---------------------------------------------------------------------------------------------------------
@@ -358,6 +367,18 @@ def _read(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stam
             break
         files |= more
     return result, before
+
+
+def _tls_pair(config: Config) -> Pair | None:
+    """Return the pair of the public door. Raises `ConfigError` where it has gone bad since the file was read."""
+    if config.gateway.tls is None:
+        return None
+    try:
+        return read_pair(config.gateway.tls, config.folder)
+    except TlsError as error:
+        key = f"gateway.tls.{error.part}"
+        problem = Problem(file=config.path.name, line=0, column=0, key=key, message=str(error), hint=error.hint)
+        raise ConfigError([problem]) from error
 
 
 def _moved(old: Config, new: Config) -> list[str]:

@@ -8,6 +8,7 @@ import jwt
 import pytest
 from tests.kit.clients import SdkServer, visit_python, visit_typescript
 from tests.kit.issuer import Issuer, compact, new_key, read
+from tests.kit.shim import Shim
 from tests.kit.upstream import Seen, Talk, Upstream, polite_events
 from tests.kit.wire import Wire, call_headers, http, read_events, tool_call
 
@@ -114,3 +115,30 @@ def test_requests_on_many_connections_are_all_counted() -> None:
         for thread in threads:
             thread.join()
         assert upstream.count == 160
+
+
+def test_the_shim_adds_a_token_and_nothing_else() -> None:
+    body = json.dumps(tool_call("echo", {"text": "x"}, era="stateless")).encode()
+    plain = http("POST", "/mcp", [("Host", "evil.example.com"), ("Origin", "http://evil.example.com")], body)
+    chunked = http("POST", "/mcp", [("Host", "here"), ("Transfer-Encoding", "chunked")], length=False)
+    chunked += f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    with Upstream() as upstream, Shim(upstream.address, lambda: "t") as shim, Wire(("127.0.0.1", shim.port)) as wire:
+        for sent in (plain, chunked):
+            assert wire.ask(sent).status == 200
+        added = b"Authorization: Bearer t\r\n\r\n"
+        assert [seen.head for seen in upstream.seen] == [
+            sent.partition(b"\r\n\r\n")[0] + b"\r\n" + added for sent in (plain, chunked)
+        ]
+        assert {seen.body for seen in upstream.seen} == {body}
+
+
+def test_the_shim_closes_when_the_other_side_does() -> None:
+    async def script(seen: Seen, talk: Talk) -> None:
+        await talk.stream()
+        talk.hang_up()
+
+    with Upstream() as upstream, Shim(upstream.address, lambda: "t") as shim, Wire(("127.0.0.1", shim.port)) as wire:
+        upstream.script = script
+        wire.send(http("POST", "/mcp", [("Host", "here")], b"{}"))
+        assert wire.read_head().status == 200
+        assert wire.closed()

@@ -5,6 +5,7 @@ The gateway's two servers are the same upstream: `notes`, where alice may do eve
 objects are denied to her.
 """
 
+import asyncio
 import copy
 import json
 from collections.abc import Callable, Iterator
@@ -17,7 +18,10 @@ import pytest
 from tests.kit.gateway import Gateway, free_port
 from tests.kit.issuer import Issuer
 from tests.kit.openhouse import EVERYTHING, Everything, open_settings
-from tests.kit.tours.visits import by_fastmcp, by_inspector, by_python, by_typescript
+from tests.kit.tours.plan import LOGIN
+from tests.kit.tours.python import sdk, told
+from tests.kit.tours.visits import by_fastmcp, by_inspector, by_python, by_typescript, page_by_page
+from tests.kit.wire import Reply, message
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
 
@@ -28,13 +32,14 @@ TOOL, PROMPT, QUESTION = "test_image_content", "test_prompt_with_image", "sampli
 WATCHED = "test://watched-resource"
 RESOURCES = ["test://static-binary", WATCHED, "test://template/12/data"]
 LEFT_OUT: list[dict[str, Any]] = [
-    {"name": f"narrow-{number}", "deny": {"and": [{"server": "narrow"}, leaf]}}
-    for number, leaf in enumerate(
+    {"name": f"left-out-{number}", "deny": {"and": [{"server": {"in": ["narrow", "narrow-paged"]}}, *leaves]}}
+    for number, leaves in enumerate(
         [
-            {"tool": f"narrow/{TOOL}"},
-            {"resource_uri": {"in": RESOURCES}},
-            {"prompt": PROMPT},
-            {"server_request": QUESTION},
+            [{"mcp_tool": TOOL}],
+            [{"resource_uri": {"in": RESOURCES}}],
+            [{"prompt": PROMPT}],
+            [{"server_request": QUESTION}],
+            [{"server_request": "elicitation/create"}, {"argument/url": {"host": "evil.example.com"}}],
         ]
     )
 ]
@@ -70,7 +75,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[
             server.url, issuer, listen=free_port(), admin=free_port(), policy=[*EVERYTHING, *LEFT_OUT]
         )
         config["servers"]["narrow"] = config["servers"]["notes"]
-        config["identity"]["issuers"][issuer.name]["servers"] = ["notes", "narrow"]
+        paged = server.url.replace("/mcp", "/paged/mcp")
+        config["servers"] |= {name: {**config["servers"]["notes"], "url": paged} for name in ("paged", "narrow-paged")}
+        config["identity"]["issuers"][issuer.name]["servers"] = list(config["servers"])
         with Gateway(folder, config) as gateway:
             yield Scene(server.url, gateway, issuer.token())
 
@@ -140,6 +147,63 @@ def test_what_the_rules_leave_out_is_neither_shown_nor_done(client: tuple[str, T
         del honoured["resourceSubscriptions"]
     differing = apart(expected, found)
     assert not differing, "\n".join(differing)
+
+
+@pytest.mark.parametrize(("url", "passes"), [(LOGIN, True), ("https://evil.example.com/connect", False)])
+def test_a_page_may_be_asked_for_where_the_rules_let_it_be(era: str, scene: Scene, url: str, passes: bool) -> None:
+    """URL elicitation is judged by the host of its page, in the wire form of either era."""
+
+    async def visit() -> tuple[str, list[str]]:
+        async with sdk(f"{scene.gateway.url}/mcp/narrow", scene.token, era) as ways:
+            gave = await told(ways.call("ask_visit", {"url": url}, None))
+            return json.dumps(gave), ways.heard.asked
+
+    gave, asked = asyncio.run(visit())
+    assert ("answered: accept" in gave, asked) == (passes, [f"visit {url}"] if passes else [])
+
+
+def test_lists_are_filtered_page_by_page(era: str, scene: Scene) -> None:
+    """Order and number of pages stay; the cursors are ours; a page that is for one caller is for no shared cache."""
+    bare = page_by_page(scene.upstream.replace("/mcp", "/paged/mcp"), None, era)
+    assert min(len(pages) for name, pages in bare.items() if name == "tools") > 5
+    keys = {"tools": "name", "resources": "uri", "templates": "uriTemplate", "prompts": "name"}
+
+    def names(told: Told) -> dict[str, list[list[str]]]:
+        kinds = {"templates": "resourceTemplates"}
+        return {
+            name: [[each[keys[name]] for each in page[kinds.get(name, name)]] for page in pages]
+            for name, pages in told.items()
+        }
+
+    for server, hidden in (("paged", []), ("narrow-paged", [TOOL, PROMPT, *RESOURCES])):
+        found = scene.through(page_by_page, era, server)
+        kept = {
+            name: [[each for each in page if each not in hidden] for page in pages]
+            for name, pages in names(bare).items()
+        }
+        assert names(found) == kept
+        pages = [page for name in keys for page in found[name]]
+        assert {page["cacheScope"] for page in pages} == {"private"}
+        assert not [page for page in pages if "@" in page.get("nextCursor", "")]
+
+
+def test_a_cursor_of_one_list_or_caller_is_none_of_another(era: str, scene: Scene, issuer: Issuer) -> None:
+    def ask(method: str, params: Told, server: str, token: str) -> Reply:
+        opened = era == "session"
+        session = [("Mcp-Session-Id", scene.gateway.open_session(token, server=server))] if opened else []
+        return scene.gateway.post(message(method, params, era=era), token, era=era, server=server, headers=session)
+
+    cursor = ask("tools/list", {}, "paged", scene.token).json()["result"]["nextCursor"]
+    told = {
+        case: ask(*case[:1], {"cursor": cursor}, *case[1:]).status
+        for case in (
+            ("tools/list", "paged", scene.token),
+            ("tools/list", "paged", issuer.token(sub="bob@example.com")),
+            ("tools/list", "narrow-paged", scene.token),
+            ("prompts/list", "paged", scene.token),
+        )
+    }
+    assert list(told.values()) == [200, 400, 400, 400]
 
 
 @pytest.mark.needs("node")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DEADLINE_S = 10.0
@@ -90,6 +91,7 @@ class Wire:
     address: tuple[str, int]
     deadline_s: float = DEADLINE_S
     source: str | None = None
+    tls: ssl.SSLContext | None = None
     socket: socket.socket = field(init=False)
     held: bytes = field(init=False, default=b"")
 
@@ -97,6 +99,8 @@ class Wire:
         origin = (self.source, 0) if self.source else None
         self.socket = socket.create_connection(self.address, timeout=self.deadline_s, source_address=origin)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is not None:
+            self.socket = self.tls.wrap_socket(self.socket, server_hostname=self.address[0])
         return self
 
     def __exit__(self, *_: object) -> None:

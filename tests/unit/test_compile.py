@@ -57,7 +57,7 @@ def test_no_path_and_no_secret_reference_is_in_a_snapshot(tmp_path: Path) -> Non
 
 EVERYTHING = with_sections(
     gateway="gateway: {listen: 0.0.0.0:443, url: https://gw.test, allowed_hosts: [gw.test, 'gw2.test:8443'], "
-    "allowed_origins: ['https://app.test'], refusals: result}\n",
+    "allowed_origins: ['https://app.test'], refusals: result, trusted_proxies: [10.0.0.0/8, '2001:DB8::7']}\n",
     audit='audit: {durability: disk, redact: [argument/a/b~1c, "argument/x"]}\n',
     identity=f"""\
 identity:
@@ -89,6 +89,7 @@ def test_every_key_finds_its_place(tmp_path: Path) -> None:
         "hosts": ["gw.test", "gw2.test:8443"],
         "origins": ["https://app.test"],
         "refusals": "result",
+        "trusted_proxies": ["10.0.0.0/8", "2001:db8::7/128"],
     }
     assert snapshot["audit"] == {"durability": "disk", "redact": ["a/b~1c", "x"]}
     assert [issuer["name"] for issuer in snapshot["issuers"]] == ["corp", "jobs", "robots", "local"]

@@ -84,6 +84,7 @@ FULL = "ceiling: {servers: [notes], classes: [read]}"
 
 WARNINGS = [
     ("plain http beyond this machine", {"gateway": "gateway: {listen: 127.0.0.1:1, url: http://gw.test}\n"}, "gateway.url", "tokens cross the network unencrypted"),
+    ("https that nobody here speaks", {"gateway": "gateway: {listen: 127.0.0.1:1, url: https://gw.test}\n"}, "gateway.url", "nothing here speaks TLS, so a proxy in front must"),
     ("admin beyond this machine", {"admin": "admin: {listen: 0.0.0.0:8812}\n"}, "admin.listen", "the admin door is open beyond this machine"),
     ("no ceiling", {"agents": "agents: {bot: {owner: alice}}\n"}, "agents.bot", "the ceiling of `bot` names no `servers` and `classes`, so this agent may do nothing"),
     ("ceiling without classes", {"agents": "agents: {bot: {owner: alice, ceiling: {servers: [notes]}}}\n"}, "agents.bot.ceiling", "the ceiling of `bot` names no `classes`, so this agent may do nothing"),
@@ -99,10 +100,17 @@ def test_what_is_unwise_is_told_but_loads(tmp_path: Path, sections: dict[str, st
     assert sorted(told) == sorted([(key, message), ("servers.notes.pins", NOT_PINNED)])
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://gw.test"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"])
 def test_plain_http_on_this_machine_needs_no_warning(tmp_path: Path, url: str) -> None:
     config = load(write(tmp_path, with_sections(gateway=f'gateway: {{listen: 127.0.0.1:1, url: "{url}"}}\n')))
     assert [warning.key for warning in config.warnings] == ["servers.notes.pins"]
+
+
+def test_https_behind_a_named_proxy_needs_no_warning(tmp_path: Path) -> None:
+    gateway = "gateway: {listen: 127.0.0.1:1, url: https://gw.test, trusted_proxies: [10.0.0.0/8]}\n"
+    config = load(write(tmp_path, with_sections(gateway=gateway)))
+    assert [warning.key for warning in config.warnings] == ["servers.notes.pins"]
+    assert config.gateway.trusted_proxies == ("10.0.0.0/8",)
 
 
 def test_rules_in_files_keep_their_order_and_tell_their_file(tmp_path: Path) -> None:

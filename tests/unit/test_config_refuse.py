@@ -47,7 +47,7 @@ CEILING = "ceiling: {servers: [notes], classes: [read]}"
 # name, sections, key, message, hint
 SHAPES = [
     ("unknown top-level key", {"servres": "§servres: {}\n"}, "servres", "`servres` is not a key of this place", "did you mean `servers`?"),
-    ("unknown key inside", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, §host: a}"), "gateway.host", "`host` is not a key of this place", "known here: `listen`, `url`, `allowed_hosts`, `allowed_origins`, `refusals`"),
+    ("unknown key inside", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, §host: a}"), "gateway.host", "`host` is not a key of this place", "known here: `listen`, `url`, `allowed_hosts`, `allowed_origins`, `tls`, `trusted_proxies`, `refusals`"),
     ("unknown key of a server", server("url: http://h/mcp, §default: read"), "servers.notes.default", "`default` is not a key of this place", "did you mean `default_class`?"),
     ("unknown key of a tool", server("url: http://h/mcp, tools: {a: {class: read, §klass: read}}"), "servers.notes.tools.a.klass", "`klass` is not a key of this place", "did you mean `class`?"),
     ("missing section", {"gateway": "§audit: {}\n"}, "gateway", "`gateway` is missing", "add `gateway:`"),
@@ -72,8 +72,6 @@ SHAPES = [
 ]  # fmt: skip
 
 LATER = [
-    ("gateway.tls", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, §tls: {}}"), "tls"),
-    ("gateway.trusted_proxies", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, §trusted_proxies: []}"), "trusted_proxies"),
     ("audit.retain", {"audit": "audit: {§retain: 30d}\n"}, "retain"),
     ("audit.anchor", {"audit": "audit: {§anchor: s3}\n"}, "anchor"),
     ("identity.providers", {"identity": "identity: {§providers: {}}\n"}, "providers"),
@@ -102,6 +100,12 @@ VALUES = [
     ("url with an odd address", gateway("{listen: 127.0.0.1:1, url: §http://0x7f.1}"), "gateway.url", "`0x7f.1` is not the host of the URL of the gateway", ""),
     ("server url with dots", server("url: §http://h/a/../mcp"), "servers.notes.url", "`/a/../mcp` is not a plain path", "write it without `//`, `.` or `..`"),
     ("server url that is none", server("url: §notes"), "servers.notes.url", "`notes` is not the URL of a server", "it must begin with `http://` or `https://`"),
+    ("proxy that is no address", gateway("{listen: 127.0.0.1:1, url: https://gw.test, trusted_proxies: [§proxy.test]}"), "gateway.trusted_proxies[0]", "`proxy.test` is not an address range", "write `10.0.0.0/8`, or one address"),
+    ("proxy range with a host part", gateway("{listen: 127.0.0.1:1, url: https://gw.test, trusted_proxies: [§10.0.0.1/8]}"), "gateway.trusted_proxies[0]", "`10.0.0.1/8` is not the beginning of a range", "write `10.0.0.0/8`"),
+    ("proxies everywhere", gateway("{listen: 127.0.0.1:1, url: https://gw.test, trusted_proxies: [§0.0.0.0/0]}"), "gateway.trusted_proxies[0]", "everybody would be trusted to say where a request comes from", "write `10.0.0.0/8`, or one address"),
+    ("proxy in two forms", gateway("{listen: 127.0.0.1:1, url: https://gw.test, trusted_proxies: [§\"::ffff:10.0.0.1\"]}"), "gateway.trusted_proxies[0]", "`::ffff:10.0.0.1` is an IPv4 address in the form of IPv6", "write it in dotted form"),
+    ("tls without a key", gateway("{listen: 127.0.0.1:1, url: https://gw.test, §tls: {cert: a}}"), "gateway.tls.key", "`key` is missing", "add `key:` (Its private key, in PEM: a path, `file:PATH` or `env:NAME`)"),
+    ("tls key in place", gateway('{listen: 127.0.0.1:1, url: https://gw.test, tls: {cert: a, key: §"a\\nb"}}'), "gateway.tls.key", "a certificate or key must not be written here", "write the path of a PEM file, or `env:NAME`"),
     ("host with a scheme", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, allowed_hosts: [§http://a.test]}"), "gateway.allowed_hosts[0]", "`http://a.test` is not a host", "write `host` or `host:port`, without a scheme"),
     ("host with a wildcard", gateway('{listen: 127.0.0.1:1, url: http://127.0.0.1:1, allowed_hosts: [§"*.a.test"]}'), "gateway.allowed_hosts[0]", "`*.a.test` is not a host", "list each host by its name"),
     ("origin null", gateway('{listen: 127.0.0.1:1, url: http://127.0.0.1:1, allowed_origins: [§"null"]}'), "gateway.allowed_origins[0]", "the origin `null` is never allowed", "list the origins one by one"),
@@ -230,7 +234,7 @@ def test_jwks_by_url_is_of_a_later_version_and_the_file_is_still_asked_for(tmp_p
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("- {name: a, allow: {}}\n", encoding="utf-8")
     text = with_sections(
-        gateway="gateway: {listen: 8811, url: http://127.0.0.1:8811/, tls: {}}\n",
+        gateway="gateway: {listen: 8811, url: http://127.0.0.1:8811/, trusted_proxies: [x]}\n",
         people="people: {alice: {}, alice: {}}\n",
         agents="agents: {bot: {owner: bob, ceiling: {servers: [mail], classes: [reed]}}}\n",
         identity="identity: {issuers: {local: {issuer: a, jwks: {file: gone.json}, algorithms: [none], type: human}}}\n",
@@ -242,7 +246,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
     assert [(problem.file, problem.key) for problem in caught.value.problems] == [
         ("ostiary.yaml", "gateway.listen"),
         ("ostiary.yaml", "gateway.url"),
-        ("ostiary.yaml", "gateway.tls"),
+        ("ostiary.yaml", "gateway.trusted_proxies[0]"),
         ("ostiary.yaml", "people.alice"),
         ("ostiary.yaml", "agents.bot.owner"),
         ("ostiary.yaml", "agents.bot.ceiling.servers[0]"),

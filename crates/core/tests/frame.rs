@@ -98,7 +98,7 @@ impl Second {
     }
 
     /// The body in chunks and what follows it; none if it is cut off.
-    fn chunks<'a>(&self, mut text: &'a [u8]) -> Result<Option<(Vec<u8>, &'a [u8])>, String> {
+    fn chunks<'a>(&self, mut text: &'a [u8]) -> Result<Option<Unchunked<'a>>, String> {
         let mut body = Vec::new();
         loop {
             if let Some(rest) = text.strip_prefix(b"0\r\n\r\n") {
@@ -131,6 +131,9 @@ fn split(mut text: &[u8]) -> Vec<&[u8]> {
     lines.push(text);
     lines
 }
+
+/// A body, and what follows it.
+type Unchunked<'a> = (Vec<u8>, &'a [u8]);
 
 /// `SplitMix64`.
 struct Chance(u64);
@@ -300,12 +303,12 @@ fn bytes_without_any_sense_are_survived() {
 fn plain(raw: &Value) -> Vec<u8> {
     let fields = "Host: $HOST\r\nContent-Type: application/json\r\nAuthorization: Bearer a.b.c\r\n";
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-    let piece = |piece: &Value| match piece.as_str() {
-        Some(text) => text.to_owned(),
-        None => {
-            let times = piece.get("times").and_then(Value::as_number).and_then(Number::as_i64).unwrap();
-            piece.get("repeat").and_then(Value::as_str).unwrap().repeat(times as usize)
+    let piece = |piece: &Value| {
+        if let Some(text) = piece.as_str() {
+            return text.to_owned();
         }
+        let times = piece.get("times").and_then(Value::as_number).and_then(Number::as_i64).unwrap();
+        piece.get("repeat").and_then(Value::as_str).unwrap().repeat(usize::try_from(times).unwrap())
     };
     let mut text: String = raw.as_array().map_or_else(|| piece(raw), |pieces| pieces.iter().map(piece).collect());
     for (word, meaning) in [

@@ -84,6 +84,8 @@ counters! {
     requests: "Requests whose head was read.",
     allowed: "Messages that were forwarded.",
     denied: "Messages that were refused after the caller was known.",
+    turned_away: "Connections that were closed because their address had too many.",
+    handshakes_failed: "Connections whose TLS handshake failed.",
     rejected: "Requests that were refused before the caller was known.",
     upstream_faults: "Forwarded messages whose upstream failed.",
     journal_faults: "Requests refused because no record could be written.",

@@ -34,10 +34,6 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const SESSION_BYTES: usize = 1_024;
 /// How long a server may take to begin a stream that stays open: some say nothing before their first event.
 const OPENING: Duration = Duration::from_secs(300);
-/// How long a server may take to receive an answer to its own request, and how much it may say to that, in bytes.
-const TELLING: Duration = Duration::from_secs(5);
-const TOLD_BYTES: usize = 64 * 1024;
-
 /// Sends the message on `lease` and answers the caller; the outcome is recorded when the answer is complete.
 ///
 /// Cancel safe: dropping closes the upstream connection and records the call as cancelled.
@@ -51,10 +47,8 @@ pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work, slot
     flight.work.shared.counters.allowed.add();
     flight.sent = true;
     let upstream = Arc::clone(&flight.work.endpoint.upstream);
-    let timeout = match flight.work.message.stays_open() {
-        true => OPENING,
-        false => Duration::from_secs(flight.work.server().timeout_s),
-    };
+    let stays = flight.work.message.stays_open();
+    let timeout = if stays { OPENING } else { Duration::from_secs(flight.work.server().timeout_s) };
     let sent = upstream.send(lease, request, timeout, || flight.holds()).await;
     match sent {
         Ok((response, lease)) => flight.arrived(response, lease).await,
@@ -104,7 +98,9 @@ impl Flight {
         let form = form(&parts.headers);
         match (&self.work.message, parts.status, form) {
             (Message::Request(_), StatusCode::OK, Form::Json) => self.whole(&parts.headers, body, lease).await,
-            (Message::Request(_), StatusCode::OK, Form::Events) => self.events(&parts.headers, body, lease),
+            (Message::Request(_) | Message::SessionStream(_), StatusCode::OK, Form::Events) => {
+                self.events(&parts.headers, body, lease)
+            }
             (Message::Request(_), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, Form::Json) => {
                 self.failure(parts.status, body, lease).await
             }
@@ -121,7 +117,6 @@ impl Flight {
                 StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT,
                 _,
             ) => self.done(StatusCode::ACCEPTED, body, lease).await,
-            (Message::SessionStream(_), StatusCode::OK, Form::Events) => self.events(&parts.headers, body, lease),
             (Message::SessionStream(_), status, _) if status.is_client_error() => self.no_stream(status),
             (Message::SessionEnd, StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT, _) => {
                 self.work.shared.dialogues.end(&dialogue::session_of(&self.work));
@@ -281,22 +276,6 @@ impl Flight {
         let Some(id) = readable else { return Err(nonsense("its session id is not visible ASCII")) };
         let sealed = handle::seal(&self.work, handle::Purpose::Session, "", id.as_bytes())?;
         HeaderValue::from_str(&sealed).map(Some).map_err(unbuildable)
-    }
-
-    /// Answers, as a message of the same session, a request that the upstream made on this stream. `id` names the
-    /// answer in its token.
-    pub fn tell(&self, id: String, body: Vec<u8>) {
-        let Ok(request) = self.request(Bytes::from(body), &Purpose::Answer { id }) else { return };
-        let upstream = Arc::clone(&self.work.endpoint.upstream);
-        tokio::spawn(async move {
-            // If this does not arrive, the upstream waits in vain and the caller's own limits end the call.
-            let Ok(lease) = upstream.checkout().await else { return };
-            if let Ok((response, lease)) = upstream.send(lease, request, TELLING, || true).await
-                && Limited::new(response.into_body(), TOLD_BYTES).collect().await.is_ok()
-            {
-                upstream.put(lease);
-            }
-        });
     }
 }
 

@@ -28,6 +28,7 @@ mod respond;
 pub mod secrets;
 mod state;
 mod stream;
+mod teller;
 mod trail;
 mod upstream;
 mod verdict;

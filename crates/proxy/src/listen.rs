@@ -2,34 +2,42 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
-use crate::door::{Door, Verdict};
+use crate::door::peers::{Peers, Place};
+use crate::door::second::{self, BEAT, Streams};
+use crate::door::times::{HANDSHAKE, HEAD, IDLE};
+use crate::door::{Door, Verdict, Wire, tls};
 use crate::pipeline;
 use crate::state::Shared;
 
 /// Connections served at once; one more waits in the kernel's queue.
 const CONNECTIONS: usize = 8_192;
-/// How long a kept connection may lie idle.
-const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a connection of HTTP/2 that is to end is looked after: a client that does not go by itself is cut.
+const LAST_BEAT: Duration = Duration::from_millis(500);
 
 /// What stops the listener: the time to drain, and where to say whether every request was finished.
 pub type Stop = (Duration, oneshot::Sender<bool>);
 
 /// Serves `listener` until `stop` arrives, then drains.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot::Receiver<Stop>) {
-    let graceful = GracefulShutdown::new();
+    let (draining, stopping) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Peers::default();
     let order = loop {
         let accepted = tokio::select! {
             order = &mut stop => break order.ok(),
@@ -39,28 +47,18 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
-        let verdict = Verdict::default();
-        let door = Door::new(stream, verdict.clone());
-        let service = service_fn(move |mut request| {
-            let shared = Arc::clone(&shared);
-            verdict.deliver(&mut request);
-            async move { Ok::<_, Infallible>(pipeline::answer(shared, peer, request).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_TIME)
-            .serve_connection(door, service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // An error is the client's broken connection; what became of its requests is recorded elsewhere.
-            let _ = connection.await;
-            drop(slot);
-        });
+        let Some(place) = peers.admit(peer.ip(), &shared.live().snapshot.gateway.trusted_proxies) else {
+            shared.counters.turned_away.add();
+            continue;
+        };
+        let connection =
+            Connection { peer, shared: Arc::clone(&shared), stopping: stopping.clone(), _room: (slot, place) };
+        tokio::spawn(connection.run(stream));
     };
-    drop(listener);
+    drop((listener, stopping));
     if let Some((grace, done)) = order {
-        let drained = tokio::time::timeout(grace, graceful.shutdown()).await.is_ok();
+        let _ = draining.send(true);
+        let drained = tokio::time::timeout(grace, draining.closed()).await.is_ok();
         let _ = done.send(drained);
     }
 }
@@ -68,9 +66,128 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     let (stream, peer) = listener.accept().await.ok()?;
     stream.set_nodelay(true).ok()?;
     Some((stream, peer, slot))
+}
+
+/// One connection, whatever is spoken on it.
+struct Connection {
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    /// True once no new request is taken. Dropped when the connection is over, which is what draining waits for.
+    stopping: watch::Receiver<bool>,
+    _room: (OwnedSemaphorePermit, Place),
+}
+
+impl Connection {
+    /// Errors are the client's broken connection; what became of its requests is recorded elsewhere.
+    async fn run(mut self, stream: TcpStream) {
+        let Some(config) = self.shared.live().tls.clone() else {
+            return self.first(stream).await;
+        };
+        let accepting = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
+        let accepted = tokio::select! {
+            accepted = accepting => accepted,
+            _ = self.stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match accepted {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::H2) => self.second(stream).await,
+            Ok(Ok(stream)) => self.first(stream).await,
+            // Not TLS, no common version or protocol, or too slow.
+            Ok(Err(_)) | Err(_) => self.shared.counters.handshakes_failed.add(),
+        }
+    }
+
+    /// HTTP/1.1, behind the reader of raw heads.
+    async fn first<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
+        let verdict = Verdict::default();
+        let door = Door::new(stream, verdict.clone());
+        let (shared, peer) = (Arc::clone(&self.shared), self.peer);
+        let service = service_fn(move |mut request| {
+            let shared = Arc::clone(&shared);
+            verdict.deliver(&mut request);
+            async move { Ok::<_, Infallible>(pipeline::answer(shared, peer, request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(IDLE);
+        let mut connection = pin!(builder.serve_connection(door, service));
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            _ = self.stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    /// HTTP/2. The library knows no idle time, so that is kept here.
+    async fn second<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
+        let streams = Arc::new(Streams::default());
+        let (shared, peer, opening) = (Arc::clone(&self.shared), self.peer, Arc::clone(&streams));
+        let service = service_fn(move |mut request| {
+            let (shared, open) = (Arc::clone(&shared), opening.open());
+            second::level(&mut request);
+            async move {
+                let answer = pipeline::answer(shared, peer, request).await;
+                Ok::<_, Infallible>(answer.map(|body| open.answered(body)))
+            }
+        });
+        let mut connection = pin!(second::builder().serve_connection(TokioIo::new(Wire::new(stream)), service));
+        let mut quiet = Quiet::new();
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let end = tokio::select! {
+                biased;
+                _ = connection.as_mut() => return,
+                _ = self.stopping.wait_for(|stopping| *stopping), if !quiet.ending => true,
+                () = streams.flooded.notified() => return,
+                // The connection has one reference, and its service another.
+                now = beat.tick() => match quiet.judge(streams.beat(2), now) {
+                    Step::Wait => false,
+                    Step::End => true,
+                    Step::Cut => return,
+                },
+            };
+            if end {
+                quiet.ending = true;
+                connection.as_mut().graceful_shutdown();
+                beat = tokio::time::interval_at(Instant::now() + LAST_BEAT, LAST_BEAT);
+            }
+        }
+    }
+}
+
+/// How long nothing has been asked on a connection.
+struct Quiet {
+    since: Instant,
+    used: bool,
+    ending: bool,
+}
+
+/// What is to be done about it.
+enum Step {
+    Wait,
+    End,
+    Cut,
+}
+
+impl Quiet {
+    fn new() -> Self {
+        Self { since: Instant::now(), used: false, ending: false }
+    }
+
+    /// Ends a connection that is idle, and cuts one that has been told and has nothing more to answer.
+    fn judge(&mut self, busy: bool, now: Instant) -> Step {
+        if busy {
+            (self.since, self.used) = (now, true);
+            return Step::Wait;
+        }
+        if self.ending {
+            return Step::Cut;
+        }
+        let most = if self.used { IDLE } else { HEAD };
+        if now.duration_since(self.since) < most { Step::Wait } else { Step::End }
+    }
 }

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ostiary_core::json::{self, Limits, Value};
 use ostiary_core::seal::{KEY_BYTES, SealKey};
 use ostiary_core::token::SigningKey;
+use rustls::ServerConfig;
+
+use crate::door::tls;
 
 /// Why the secrets cannot be used. The message never holds one.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,8 @@ pub struct Secrets {
     pub digest_key: Arc<[u8]>,
     /// The public keys, as they are published.
     pub jwks: Value,
+    /// Certificate and key of the listener, if it speaks TLS.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl fmt::Debug for Secrets {
@@ -53,7 +58,8 @@ fn read_signing_key(value: &Value) -> Result<SigningKey, SecretsError> {
 }
 
 impl Secrets {
-    /// Reads `{"signing": {"kid", "alg", "seed"}, "jwks", "seal"}`.
+    /// Reads `{"signing": {"kid", "alg", "seed"}, "jwks", "seal", "tls": {"cert", "key"}}`; without `tls` the listener
+    /// speaks plainly.
     ///
     /// # Errors
     /// [`SecretsError`] for a member that is missing or cannot be used, or a key set with a private member.
@@ -76,6 +82,14 @@ impl Secrets {
             .ok_or_else(|| wrong("`seal` must be 32 bytes in base64url"))?;
         let session_key = SealKey::derive(&root, "mcp session").ok_or_else(|| wrong("no key can be derived"))?;
         let digest_key = SealKey::derive(&root, "arguments digest").ok_or_else(|| wrong("no key can be derived"))?;
-        Ok(Self { signer, session_key: Arc::new(session_key), digest_key: digest_key.bytes().as_slice().into(), jwks })
+        let tls = parsed.get("tls").filter(|tls| **tls != Value::Null);
+        let tls = tls.map(|tls| tls::server_config(text(tls, "cert")?, text(tls, "key")?).map_err(SecretsError));
+        Ok(Self {
+            signer,
+            session_key: Arc::new(session_key),
+            digest_key: digest_key.bytes().as_slice().into(),
+            jwks,
+            tls: tls.transpose()?,
+        })
     }
 }

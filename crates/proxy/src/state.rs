@@ -12,6 +12,7 @@ use ostiary_core::snapshot::{Server, Snapshot};
 use ostiary_core::token::SigningKey;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use rustls::ServerConfig;
 use tokio_rustls::TlsConnector;
 
 use crate::denials::Denials;
@@ -60,6 +61,8 @@ pub struct Live {
     pub seal: Arc<SealKey>,
     pub digest_key: Arc<[u8]>,
     pub redaction: Redaction,
+    /// How new connections are met; without it, plainly.
+    pub tls: Option<Arc<ServerConfig>>,
     /// By (server, token text): a token is verified once for each server and snapshot.
     pub identities: Cache<(Arc<str>, String), Arc<Identity>>,
     pub documents: Documents,
@@ -176,6 +179,7 @@ fn prepare(
         seal: Arc::clone(&secrets.session_key),
         digest_key: Arc::clone(&secrets.digest_key),
         redaction: snapshot.audit.redaction(),
+        tls: secrets.tls.clone(),
         identities: Cache::new(IDENTITIES),
         endpoints,
         snapshot,

@@ -15,6 +15,7 @@ use ostiary_core::audit::Outcome;
 use ostiary_core::deny::Refusal;
 use ostiary_core::facts::{Class, Facts};
 use ostiary_core::json::Object;
+use ostiary_core::mcp::message::Request;
 use ostiary_core::mcp::round::{self, Ask};
 use ostiary_core::mcp::sse::{self, Decoder, Event};
 use ostiary_core::mcp::stream::{self, Kind, Message, Notice, NoticeKind, Stream};
@@ -23,7 +24,6 @@ use ostiary_core::policy::{Memory, Verdict};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::ask;
-use crate::clock;
 use crate::dialogue;
 use crate::exchange;
 use crate::flight::Flight;
@@ -32,6 +32,7 @@ use crate::message::{Message as Sent, Resumed};
 use crate::opening;
 use crate::reply;
 use crate::respond;
+use crate::teller::Teller;
 use crate::upstream::Lease;
 
 /// How often a silent stream is kept alive towards the caller.
@@ -62,6 +63,7 @@ pub struct EventStream {
     decoder: Decoder,
     judge: Stream,
     out: Vec<u8>,
+    teller: Teller,
     refused_asks: usize,
     pings: usize,
     /// Whether an event had an id: its server may close the stream, and the client goes on after that event.
@@ -94,6 +96,7 @@ impl EventStream {
             decoder: Decoder::new(limit),
             judge,
             out: Vec::new(),
+            teller: Teller::default(),
             refused_asks: 0,
             pings: 0,
             resumable: false,
@@ -227,7 +230,7 @@ impl EventStream {
         let passes = match notice.kind {
             NoticeKind::Plain => true,
             NoticeKind::Progress => {
-                let own = work.message.own_request().and_then(|request| request.progress_token());
+                let own = work.message.own_request().and_then(Request::progress_token);
                 about.is_some_and(|token| {
                     own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token)
                 })
@@ -286,7 +289,7 @@ impl EventStream {
             if self.pings > PINGS {
                 return self.fail(forward::nonsense("it asks too often whether its client is there"));
             }
-            return self.flight.tell(clock::decision_id(), stream::pong(&server_id));
+            return self.tell(stream::pong(&server_id));
         }
         let (code, why) = if round::is_known(method) {
             match ask::decide(&self.flight, ask) {
@@ -304,7 +307,14 @@ impl EventStream {
         if self.refused_asks > REFUSED_ASKS {
             return self.fail(forward::nonsense("it asks too much of its client"));
         }
-        self.flight.tell(clock::decision_id(), stream::refuse_ask(&server_id, code, &why));
+        self.tell(stream::refuse_ask(&server_id, code, &why));
+    }
+
+    /// Answers a request of the server in the client's place.
+    fn tell(&mut self, answer: Vec<u8>) {
+        if !self.teller.tell(&self.flight, answer) {
+            self.fail(forward::nonsense("it asks faster than it takes answers"));
+        }
     }
 
     fn write(&mut self, message: Vec<u8>, place: Event) {

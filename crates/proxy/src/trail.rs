@@ -9,12 +9,12 @@ mod said;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Request;
+use http::{HeaderName, HeaderValue, Request};
 use ostiary_core::audit::{self, Draft, Json, Kind, Record, Rule};
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{self, Class};
-use ostiary_core::head::Head;
 use ostiary_core::head::frame::Refused;
+use ostiary_core::head::{Head, forwarded};
 use ostiary_core::json::{self, Object};
 use ostiary_core::mcp::round::Ask;
 use ostiary_core::mcp::{Era, Target};
@@ -31,6 +31,9 @@ use said::{About, Arguments, Origin, RECORDED_ARGUMENTS, clipped, without_argume
 
 pub use intent::{End, Intent};
 
+/// The field in which proxies say where a request came from.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// One request on its way through the stages.
 #[derive(Debug)]
 pub struct Trail {
@@ -43,7 +46,7 @@ pub struct Trail {
     said: Option<Said>,
     found: Option<Found>,
     refused_method: Option<String>,
-    /// Why the head was refused before there was a request.
+    /// Why the request was refused before it was looked at: by the door, or for what a proxy said of its source.
     turned_away: Option<Refusal>,
 }
 
@@ -73,12 +76,15 @@ impl Trail {
         let refused = request.extensions_mut().remove::<Box<Refused>>();
         // What could not be read is not in the record.
         let legible = refused.as_ref().is_none_or(|refused| !refused.method.is_empty());
+        let forwarded = request.headers().get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        let source = forwarded::source(peer.ip(), &live.snapshot.gateway.trusted_proxies, forwarded);
+        let (ip, untold) = source.map_or_else(|refusal| (peer.ip().to_canonical(), Some(refusal)), |ip| (ip, None));
         Self {
             id: clock::decision_id(),
             arrived,
             live,
             origin: Arc::new(Origin {
-                ip: peer.ip().to_canonical().to_string(),
+                ip: ip.to_string(),
                 method: if legible { clipped(request.method().as_str()) } else { String::new() },
                 path: if legible { clipped(request.uri().path()) } else { String::new() },
                 ..Origin::default()
@@ -88,14 +94,14 @@ impl Trail {
             said: None,
             found: None,
             refused_method: None,
-            turned_away: refused.map(|refused| refused.refusal),
+            turned_away: refused.map(|refused| refused.refusal).or(untold),
         }
     }
 
-    /// Ends here what the door refused.
+    /// Ends here what was refused before it was looked at.
     ///
     /// # Errors
-    /// [`Refusal`], the door's own.
+    /// [`Refusal`], as it was found.
     pub fn admitted(&mut self) -> Result<(), Refusal> {
         self.turned_away.take().map_or(Ok(()), Err)
     }

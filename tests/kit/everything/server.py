@@ -16,6 +16,7 @@ from .asking import add_both, add_longer, add_requests, add_rounds, add_states
 from .changes import add_changes, add_subscriptions
 from .events import Events
 from .offers import add_completion, add_prompts, add_resources
+from .pages import in_pages
 from .plain import add_contents, add_limits, add_signals
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 RETRY_MS = 100
+PAGE = 4
 
 
 @dataclass(slots=True)
@@ -66,16 +68,17 @@ def build() -> MCPServer[Any]:
 
 
 def build_app() -> Starlette:
-    """Return the whole application; `/seen` tells every request that reached it."""
-    mcp_app = build().streamable_http_app(event_store=Events(), retry_interval=RETRY_MS)
-    watch = Watch(mcp_app)
+    """Return the whole application; `/seen` tells every request that reached it, `/paged/mcp` lists in pages."""
+    whole = build().streamable_http_app(event_store=Events(), retry_interval=RETRY_MS)
+    paged = in_pages(build(), PAGE).streamable_http_app()
+    watch = Watch(whole)
 
     async def seen(_: Request) -> JSONResponse:
         return JSONResponse(watch.seen)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with mcp_app.router.lifespan_context(mcp_app):
+        async with whole.router.lifespan_context(whole), paged.router.lifespan_context(paged):
             yield
 
-    return Starlette(routes=[Route("/seen", seen), Mount("/", watch)], lifespan=lifespan)
+    return Starlette(routes=[Route("/seen", seen), Mount("/paged", paged), Mount("/", watch)], lifespan=lifespan)

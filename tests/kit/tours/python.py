@@ -140,6 +140,25 @@ async def take(ways: Ways, *, era: str) -> dict[str, Any]:
     return out | {"asked": ways.heard.asked, "logs": ways.heard.logs}
 
 
+async def turn_pages(client: Client) -> dict[str, Any]:
+    """Every page of every list, as it came."""
+    out: dict[str, Any] = {}
+    for name, listing in (
+        ("tools", client.list_tools),
+        ("resources", client.list_resources),
+        ("templates", client.list_resource_templates),
+        ("prompts", client.list_prompts),
+    ):
+        pages: list[Any] = []
+        cursor = None
+        while not pages or cursor:
+            page: Any = await listing(cursor=cursor)
+            pages.append(plain(page))
+            cursor = page.next_cursor
+        out[name] = pages
+    return out
+
+
 async def _until_told(ways: Ways, tool: str, came: Callable[[], bool]) -> bool:
     """Call `tool` until its notification came: one that is sent before the stream for it is open is lost by design."""
     for _ in range(int(PATIENCE_S / STEP_S)):

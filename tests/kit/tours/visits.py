@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .plan import as_task
-from .python import sdk, take
+from .python import SdkWays, sdk, take, turn_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,17 @@ def by_python(url: str, token: str | None, era: str) -> dict[str, Any]:
     async def visit() -> dict[str, Any]:
         async with sdk(url, token, era) as ways:
             return await take(ways, era=era)
+
+    return asyncio.run(visit())
+
+
+def page_by_page(url: str, token: str | None, era: str) -> dict[str, Any]:
+    """The official Python client, turning the pages of every list."""
+
+    async def visit() -> dict[str, Any]:
+        async with sdk(url, token, era) as ways:
+            assert isinstance(ways, SdkWays)
+            return await turn_pages(ways.client)
 
     return asyncio.run(visit())
 

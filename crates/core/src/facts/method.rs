@@ -5,6 +5,7 @@ use super::Facts;
 
 /// One method, and the objects that a message of it can name.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one column of the table each")]
 pub(crate) struct Method {
     pub name: &'static str,
     pub tool: bool,

@@ -4,6 +4,7 @@
 //! parsed, and nothing else of the head is ever forwarded: upstream fields are made anew from here.
 
 mod fields;
+pub mod forwarded;
 pub mod frame;
 mod framing;
 pub mod host;

@@ -47,6 +47,12 @@ impl Number {
         self.short_integer() || self.canonical_double().is_some()
     }
 
+    /// Whether a double can hold it at all: readers make infinity, null or an error of what is larger.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.short_integer() || self.0.parse().is_ok_and(f64::is_finite)
+    }
+
     /// Whether the text is a plain whole number of at most 15 digits, which nobody rounds. `-0` is not.
     pub(super) fn short_integer(&self) -> bool {
         let digits = self.0.strip_prefix('-').unwrap_or(&self.0);

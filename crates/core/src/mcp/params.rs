@@ -3,7 +3,7 @@
 use super::read::{META_VERSION, bad_arguments, bad_params};
 use super::{Era, Id, Method, uri};
 use crate::deny::Refusal;
-use crate::json::{Object, Value};
+use crate::json::{Number, Object, Value};
 
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// The members of `params._meta` that belong to the protocol.
@@ -40,6 +40,11 @@ pub(super) fn check(kind: Method, params: Option<&Object>, era: Era) -> Result<(
         check_spelling("params", params, kind.params())?;
     }
     let member = |name: &str| params.and_then(|params| params.get(name));
+    // Of arguments more is asked, below.
+    if params.is_some_and(|params| params.iter().any(|(name, value)| name != "arguments" && !numbers_are_finite(value)))
+    {
+        return Err(bad_params("A number in `params` is larger than any reader can hold."));
+    }
     check_meta(member("_meta"), era)?;
     if kind.has_rounds() {
         check_rounds(params, era)?;
@@ -262,10 +267,19 @@ pub(super) fn is_prompt_name(name: &str) -> bool {
 }
 
 fn numbers_are_exact(value: &Value) -> bool {
+    all_numbers(value, Number::is_exact)
+}
+
+/// Whether no number in `value` is beyond every double.
+pub(super) fn numbers_are_finite(value: &Value) -> bool {
+    all_numbers(value, Number::is_finite)
+}
+
+fn all_numbers(value: &Value, test: fn(&Number) -> bool) -> bool {
     match value {
-        Value::Number(number) => number.is_exact(),
-        Value::Array(items) => items.iter().all(numbers_are_exact),
-        Value::Object(object) => object.iter().all(|(_, member)| numbers_are_exact(member)),
+        Value::Number(number) => test(number),
+        Value::Array(items) => items.iter().all(|item| all_numbers(item, test)),
+        Value::Object(object) => object.iter().all(|(_, member)| all_numbers(member, test)),
         Value::Null | Value::Bool(_) | Value::String(_) => true,
     }
 }

@@ -112,6 +112,9 @@ fn response(mut object: Object, id: Option<Id>, head: &Head) -> Result<ClientRes
         (None, Some(Value::Object(error))) if is_error(&error) => ("error", error),
         _ => return Err(invalid("A response has one of `result`, an object, and `error`, with `code` and `message`.")),
     };
+    if !content.iter().all(|(_, value)| params::numbers_are_finite(value)) {
+        return Err(invalid("A number in the answer is larger than any reader can hold."));
+    }
     let mut content = content;
     strip_ours(&mut content);
     Ok(ClientResponse { id, member, content, version: version.to_owned() })

@@ -54,8 +54,8 @@ fn is_host_normal(scheme: &str, rest: &str) -> bool {
     else {
         return true;
     };
-    !authority.contains('@')
-        && !(HOSTS_FOLD.contains(&scheme) && authority.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'%'))
+    let folds = HOSTS_FOLD.contains(&scheme);
+    authority.bytes().all(|byte| byte != b'@' && !(folds && (byte.is_ascii_uppercase() || byte == b'%')))
 }
 
 /// RFC 3986 section 6.2.2.1 and 6.2.2.2: two digits in upper case, and never for a character that needs no encoding.

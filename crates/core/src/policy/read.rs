@@ -130,7 +130,7 @@ impl Reader {
         }
         // Negating a leaf of several tests negates each, and one of them is enough (De Morgan).
         let join = if negated { Join::Any } else { Join::All };
-        Ok(Leaf { join, literals, text: text.into(), speaks: Speaks::OfAnything })
+        Ok(Leaf { join, literals, text: text.into(), speaks: Speaks::Anything })
     }
 
     fn criterion(&self, name: &str, of: Option<&str>) -> Result<Criterion, (&'static str, String)> {

@@ -100,13 +100,13 @@ pub(crate) struct Literal {
 /// by it; a deny speaks of whatever it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {
-    OfAnything,
+    Anything,
     /// An allow without `mcp_method`, `resource_uri`, `prompt` or `server_request`.
-    OfCalls,
+    Calls,
     /// An allow with one of the first three.
-    OfMessages,
+    Messages,
     /// An allow with `server_request`.
-    OfRequests,
+    Requests,
 }
 
 impl Speaks {
@@ -115,7 +115,7 @@ impl Speaks {
         let whole = Self::of(&*leaves);
         for leaf in leaves {
             leaf.speaks = match (effect, join) {
-                (Effect::Deny, _) => Self::OfAnything,
+                (Effect::Deny, _) => Self::Anything,
                 (Effect::Allow, Join::All) => whole,
                 (Effect::Allow, Join::Any) => Self::of([&*leaf]),
             };
@@ -125,9 +125,9 @@ impl Speaks {
     /// What an allow speaks of whose leaves are all met at once.
     fn of<'a>(leaves: impl IntoIterator<Item = &'a Leaf>) -> Self {
         let literals = leaves.into_iter().flat_map(|leaf| &leaf.literals);
-        literals.fold(Self::OfCalls, |speaks, literal| match (&literal.criterion, speaks) {
-            (Criterion::ServerRequest, _) | (_, Self::OfRequests) => Self::OfRequests,
-            (Criterion::McpMethod | Criterion::ResourceUri | Criterion::Prompt, _) => Self::OfMessages,
+        literals.fold(Self::Calls, |speaks, literal| match (&literal.criterion, speaks) {
+            (Criterion::ServerRequest, _) | (_, Self::Requests) => Self::Requests,
+            (Criterion::McpMethod | Criterion::ResourceUri | Criterion::Prompt, _) => Self::Messages,
             _ => speaks,
         })
     }
@@ -135,22 +135,22 @@ impl Speaks {
     /// Whether it speaks of this.
     pub fn covers(self, target: &Target<'_>) -> bool {
         match self {
-            Self::OfAnything => true,
-            Self::OfCalls => target.method == "tools/call" && !target.is_request(),
-            Self::OfMessages => !target.is_request(),
-            Self::OfRequests => target.is_request(),
+            Self::Anything => true,
+            Self::Calls => target.method == "tools/call" && !target.is_request(),
+            Self::Messages => !target.is_request(),
+            Self::Requests => target.is_request(),
         }
     }
 
     /// The same for people, as something that a message can fail on.
     pub fn words(self) -> &'static str {
         match self {
-            Self::OfAnything => "",
-            Self::OfCalls => {
+            Self::Anything => "",
+            Self::Calls => {
                 "an allow without `mcp_method`, `resource_uri`, `prompt` or `server_request` speaks of tools/call only"
             }
-            Self::OfMessages => "only an allow with `server_request` speaks of what a server asks",
-            Self::OfRequests => "an allow with `server_request` speaks of what a server asks only",
+            Self::Messages => "only an allow with `server_request` speaks of what a server asks",
+            Self::Requests => "an allow with `server_request` speaks of what a server asks only",
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use crate::audit::Redaction;
 use crate::facts::Class;
 
@@ -15,6 +17,8 @@ pub struct Gateway {
     /// Origins allowed besides those of `hosts`.
     pub origins: Vec<String>,
     pub refusals: Refusals,
+    /// Whose word on the caller's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How a refused call is answered.

@@ -99,6 +99,13 @@ fn gateway(value: &Value) -> Result<Gateway, Fault> {
             "result" => Refusals::Result,
             _ => return Err(fields.fault("refusals", "must be error or result")),
         },
+        // Snapshots from before there were any are still read.
+        trusted_proxies: fields
+            .optional_texts("trusted_proxies")?
+            .unwrap_or_default()
+            .iter()
+            .map(|net| net.parse().map_err(|_| fields.fault("trusted_proxies", "must be address ranges")))
+            .collect::<Result<_, _>>()?,
     };
     fields.finish()?;
     Ok(gateway)

@@ -5,8 +5,12 @@
 //! its framing fails the read. Waiting has limits here as far as the library cannot see what it waits for: a head that
 //! has begun, a connection that never says anything, and a client that does not take its answer.
 
+pub mod peers;
 mod reader;
-mod times;
+pub mod second;
+pub mod times;
+pub mod tls;
+mod wire;
 
 use std::sync::Arc;
 
@@ -15,6 +19,7 @@ use ostiary_core::head::frame::{REFUSED, Refused};
 use parking_lot::Mutex;
 
 pub use reader::Door;
+pub use wire::Wire;
 
 /// The refused head of one connection, on its way to the pipeline past the library.
 #[derive(Debug, Clone, Default)]

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Verdict;
-use super::times::{Alarm, HEAD, LINGER, WRITE};
+use super::times::{Alarm, HEAD, LINGER};
+use super::wire::Wire;
 
 /// Bytes read at once where every byte is looked at.
 const PIECE: usize = 16 * 1024;
@@ -34,7 +35,7 @@ enum End {
 /// A transport that hands on only what has one reading.
 #[derive(Debug)]
 pub struct Door<S> {
-    io: TokioIo<Tally<S>>,
+    io: TokioIo<Wire<S>>,
     framer: Framer,
     verdict: Verdict,
     /// Passed, and more than the library had room for.
@@ -45,7 +46,6 @@ pub struct Door<S> {
     /// When the head that has begun must end.
     head: Option<Instant>,
     waiting: Alarm,
-    writing: Alarm,
     lingering: Alarm,
     shut: bool,
     dropped: usize,
@@ -55,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
     /// A connection that has just been opened. Its refused head, if it comes to that, is laid in `verdict`.
     pub fn new(stream: S, verdict: Verdict) -> Self {
         Self {
-            io: TokioIo::new(Tally { stream, count: 0 }),
+            io: TokioIo::new(Wire::new(stream)),
             framer: Framer::default(),
             verdict,
             ready: Vec::new(),
@@ -63,7 +63,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
             first: Some(Instant::now() + HEAD),
             head: None,
             waiting: Alarm::default(),
-            writing: Alarm::default(),
             lingering: Alarm::default(),
             shut: false,
             dropped: 0,
@@ -72,10 +71,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
 
     /// Reads straight into the library's buffer what belongs to a body of known length.
     fn pass(&mut self, context: &mut Context<'_>, cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.io.inner_mut().count = 0;
+        let before = self.io.inner().count();
         ready!(Pin::new(&mut self.io).poll_read(context, cursor))?;
-        let count = self.io.inner().count;
-        self.framer.passed(count as u64);
+        let count = self.io.inner().count() - before;
+        self.framer.passed(count);
         if count == 0 {
             self.end = Some(End::Closed);
         }
@@ -134,16 +133,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
         put(stand_in.as_bytes(), cursor, &mut self.ready);
         self.end = Some(End::Refused);
     }
-
-    /// Lets a write wait, but not for ever.
-    fn written<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.writing.stop();
-            return result;
-        }
-        ready!(self.writing.poll_after(WRITE, context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
 }
 
 /// Gives `cursor` what it has room for, and keeps the rest.
@@ -188,22 +177,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Read for Door<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Write for Door<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write(context, bytes);
-        this.written(result, context)
+        Pin::new(&mut self.get_mut().io).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_flush(context);
-        this.written(result, context)
+        Pin::new(&mut self.get_mut().io).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.shut {
-            let result = Pin::new(&mut this.io).poll_shutdown(context);
-            ready!(this.written(result, context))?;
+            ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
             this.shut = true;
         }
         if this.end == Some(End::Closed) || (this.end.is_none() && this.framer.between_messages()) {
@@ -236,54 +220,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Door<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write_vectored(context, pieces);
-        this.written(result, context)
-    }
-}
-
-/// Counts what is read, since the library's buffer does not tell.
-#[derive(Debug)]
-struct Tally<S> {
-    stream: S,
-    count: usize,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Tally<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.count += buffer.filled().len() - before;
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tally<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(context, pieces)
     }
 }

@@ -1,13 +1,18 @@
 //! How long a connection may keep us waiting.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+/// From the opening of a connection to the end of its TLS handshake.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From the first byte of a head to its end, and from the opening of a connection to the end of its first head.
 pub const HEAD: Duration = Duration::from_secs(10);
+/// How long a kept connection may lie idle.
+pub const IDLE: Duration = Duration::from_secs(60);
 /// How long a client may leave an answer untaken.
 pub const WRITE: Duration = Duration::from_secs(60);
 /// After a refusal: how long what the client still sends is read and dropped, so that the answer reaches it and is not

@@ -90,9 +90,8 @@ impl Framer {
         while !input.is_empty() {
             let taken = match self.stage {
                 Stage::Head => self.head(input, out),
-                Stage::Length(left) => Ok(self.pass(left, input, out)),
                 Stage::Size { size, digits, cr } => self.size(input, (size, digits, cr), out),
-                Stage::Data(left) => Ok(self.pass(left, input, out)),
+                Stage::Length(left) | Stage::Data(left) => Ok(self.pass(left, input, out)),
                 Stage::DataEnd { cr } => self.data_end(input, cr, out),
                 Stage::Trailers => self.trailers(input, out),
                 Stage::Refused => return Ok(()),
