@@ -25,7 +25,7 @@ CONNECTIONS = (1, 16, 64)
 NOISY = 0.15
 SPARE_TRIES = 6
 RESULTS = Path(__file__).with_name("results")
-NAMES = ("nginx", "envoy", "envoy-auth", "ostiary")
+NAMES = ("nginx", "envoy", "envoy-auth", "ostiary", "ostiary-tls")
 
 
 def install_missing() -> None:
@@ -46,7 +46,9 @@ def install_missing() -> None:
 
 
 @contextlib.contextmanager
-def all_running(work: Path, who: identity.Identity, wanted: list[str]) -> Iterator[tuple[Target, list[Target]]]:
+def all_running(
+    work: Path, who: identity.Identity, wanted: list[str], before: Path | None
+) -> Iterator[tuple[Target, list[Target]]]:
     """The upstream and every wanted target, stopped again at the end."""
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(targets.upstream(work))
@@ -55,8 +57,11 @@ def all_running(work: Path, who: identity.Identity, wanted: list[str]) -> Iterat
             "envoy": lambda: targets.envoy(work, upstream, None),
             "envoy-auth": lambda: targets.envoy(work, upstream, who),
             "ostiary": lambda: targets.gateway(work, upstream, who),
+            "ostiary-tls": lambda: targets.gateway(work, upstream, who, name="ostiary-tls", tls=True),
+            "before": lambda: targets.gateway(work, upstream, who, name="before", command=before),
         }
-        yield upstream, [stack.enter_context(start[name]()) for name in wanted]
+        names = [*wanted, "before"] if before else wanted
+        yield upstream, [stack.enter_context(start[name]()) for name in names]
 
 
 def measure(report: Report, upstream: Target, measured: list[Target], token: str) -> None:
@@ -107,7 +112,7 @@ def read_record(work: Path) -> dict[str, Any]:
         "audit",
         "verify",
         "--config",
-        work / "ostiary.yaml",
+        work / "ostiary" / "ostiary.yaml",
         "--json",
     ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
@@ -122,6 +127,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--secs", type=float, default=5, help="seconds a run (there are three loads, two eras)")
     parser.add_argument("--only", default=",".join(NAMES), help=f"which of {','.join(NAMES)}")
+    parser.add_argument("--before", type=Path, help="the `ostiary` command of another installation, measured beside")
     options = parser.parse_args()
     wanted = [name for name in NAMES if name in options.only.split(",")]
     install_missing()
@@ -131,7 +137,7 @@ def main() -> int:
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch) as folder:
         work = Path(folder).resolve()
-        with all_running(work, who, wanted) as (upstream, measured):
+        with all_running(work, who, wanted, options.before) as (upstream, measured):
             measure(report, upstream, measured, who.token)
         if "ostiary" in wanted:
             report.record = read_record(work)

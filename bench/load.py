@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ SCRIPT = Path(__file__).with_name("call.lua")
 STATELESS = "2026-07-28"
 REVISIONS = ("2025-06-18", STATELESS)
 ANSWER = "an answer from the upstream"
+# The certificate is of this run alone, as is the server behind it.
+UNVERIFIED = ssl._create_unverified_context()  # noqa: S323, SLF001
 
 
 class VoidError(RuntimeError):
@@ -75,7 +78,7 @@ def prove(target: Target, revision: str, token: str, *, calls: int = 5) -> None:
         message = {"jsonrpc": "2.0", "id": f"proof-{number}", "method": "tools/call", "params": params}
         request = urllib.request.Request(target.url, json.dumps(message).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=10, context=UNVERIFIED) as response:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             raise VoidError(f"{target.name} answered {error.code}: {error.read(300)!r}") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from bench.identity import Identity
+from bench.identity import Identity, certificate
 from bench.processes import accepts, answers_200, free_port, running, wait_until
 
 HERE = Path(__file__).parent
@@ -164,13 +164,28 @@ def envoy(work: Path, behind: Target, identity: Identity | None) -> Iterator[Tar
 
 
 @contextlib.contextmanager
-def gateway(work: Path, behind: Target, identity: Identity) -> Iterator[Target]:
-    """The installed release of this project, started as its users start it, with records on."""
-    port, admin, log = free_port(), free_port(), work / "ostiary.log"
-    template, config = Template((HERE / "ostiary.yaml").read_text()), work / "ostiary.yaml"
-    config.write_text(template.substitute(port=port, admin=admin, upstream=behind.url, audience=identity.audience))
-    (work / "jwks.json").write_text(json.dumps(identity.jwks))
-    command = Path(sys.executable).with_name("ostiary")
+def gateway(
+    work: Path,
+    behind: Target,
+    identity: Identity,
+    *,
+    name: str = "ostiary",
+    command: Path | None = None,
+    tls: bool = False,
+) -> Iterator[Target]:
+    """The installed release of this project, or another one's `command`, started as its users start it, records on."""
+    folder, port, admin = work / name, free_port(), free_port()
+    folder.mkdir()
+    config, log, scheme = folder / "ostiary.yaml", folder / "ostiary.log", "https" if tls else "http"
+    template = Template((HERE / "ostiary.yaml").read_text())
+    door = ""
+    if tls:
+        certificate(folder)
+        door = ", tls: {cert: cert.pem, key: key.pem}"
+    filled = {"port": port, "admin": admin, "upstream": behind.url, "audience": identity.audience}
+    config.write_text(template.substitute(filled, scheme=scheme, door=door))
+    (folder / "jwks.json").write_text(json.dumps(identity.jwks))
+    command = command or Path(sys.executable).with_name("ostiary")
     with running([command, "run", "--config", config], log=log) as process:
         wait_until(lambda: answers_200(f"http://127.0.0.1:{admin}/readyz"), process, log)
-        yield Target("ostiary", f"http://127.0.0.1:{port}/mcp/notes", process.pid)
+        yield Target(name, f"{scheme}://127.0.0.1:{port}/mcp/notes", process.pid)

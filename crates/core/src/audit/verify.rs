@@ -8,7 +8,7 @@ use super::chain::{GENESIS, hex};
 use crate::json::{Limits, Object, Value, canonical, parse};
 
 /// Records hold arguments twice, wrapped in some more levels, and were judged when they came in.
-const LIMITS: Limits = Limits { depth: 160, members: 1_000_000, string_bytes: 64 << 20 };
+const LIMITS: Limits = Limits { depth: 160, members: 1_000_000, string_bytes: 64 << 20, prototype: true };
 
 /// Where a chain breaks, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

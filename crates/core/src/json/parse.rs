@@ -19,14 +19,16 @@ pub struct Limits {
     pub members: usize,
     /// How long one string or key may be, in bytes after unescaping.
     pub string_bytes: usize,
+    /// Whether `__proto__` may be a key. JavaScript readers set an object's prototype by it, or drop it.
+    pub prototype: bool,
 }
 
 impl Limits {
     /// For what clients send.
-    pub const DEFAULT: Self = Self { depth: 64, members: 10_000, string_bytes: 4 << 20 };
+    pub const DEFAULT: Self = Self { depth: 64, members: 10_000, string_bytes: 4 << 20, prototype: false };
 
     /// For what upstreams answer: results are larger than requests, and just as little to be trusted.
-    pub const ANSWER: Self = Self { depth: 128, members: 250_000, string_bytes: 16 << 20 };
+    pub const ANSWER: Self = Self { depth: 128, members: 250_000, string_bytes: 16 << 20, prototype: true };
 }
 
 /// Why a text was not read, and where.
@@ -63,6 +65,8 @@ pub enum JsonErrorKind {
     NumberRange,
     #[error("a key occurs twice in one object")]
     Duplicate,
+    #[error("`__proto__` as a key is not the same to every reader")]
+    Prototype,
     #[error("nested too deep")]
     Depth,
     #[error("too many keys and elements")]
@@ -222,6 +226,9 @@ impl Reader<'_> {
             let start = self.at;
             self.at += 1;
             let key = self.key()?;
+            if key == "__proto__" && !self.limits.prototype {
+                return Err(JsonError { at: start, kind: JsonErrorKind::Prototype });
+            }
             if members.len() < FEW && members.iter().any(|(name, _)| *name == key) {
                 return Err(JsonError { at: start, kind: JsonErrorKind::Duplicate });
             }
@@ -426,7 +433,7 @@ mod tests {
         let side = "[[],".repeat(60) + "[]" + &"]".repeat(60);
         assert_eq!(kind(side), None);
 
-        let limits = Limits { depth: 4, members: 3, string_bytes: 3 };
+        let limits = Limits { depth: 4, members: 3, string_bytes: 3, prototype: true };
         let kind = |text: &str| parse(text.as_bytes(), &limits).err().map(|error| error.kind);
         assert_eq!(kind(r#"{"a":[1,2]}"#), None);
         assert_eq!(kind(r#"{"a":[1,2,3]}"#), Some(JsonErrorKind::Members));

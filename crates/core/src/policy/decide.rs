@@ -14,6 +14,7 @@ use super::{Decision, Finding, Permit, Shadow, Verdict};
 use crate::deny::Reason;
 use crate::facts::method::{Method, SERVER_REQUESTS};
 use crate::facts::{Class, Facts, PrincipalType};
+use crate::mcp::uri;
 use crate::snapshot::{Redact, Snapshot};
 
 impl Snapshot {
@@ -100,6 +101,11 @@ impl Snapshot {
             return Err(Reason::UnknownMethod);
         }
         method.fits(view.facts).map_err(|_| Reason::Malformed)?;
+        // Rules compare it as text, so it has to be the one spelling of what it names.
+        let sound = |uri: &str| uri::is_normal(uri) || (method.prompt && uri::is_template(uri));
+        if !view.facts.resource_uri.as_deref().is_none_or(sound) {
+            return Err(Reason::Malformed);
+        }
         self.check_agents(view.facts)
     }
 

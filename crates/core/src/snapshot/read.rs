@@ -12,7 +12,7 @@ use crate::policy::{Policy, keys_of_path};
 use crate::token::Issuers;
 
 /// A Snapshot comes from our own control plane and may hold very many rules.
-const LIMITS: Limits = Limits { depth: 64, members: 50_000_000, string_bytes: 16 << 20 };
+const LIMITS: Limits = Limits { depth: 64, members: 50_000_000, string_bytes: 16 << 20, prototype: true };
 
 pub(super) fn snapshot(bytes: &[u8]) -> Result<Snapshot, Fault> {
     let value = parse(bytes, &LIMITS).map_err(|error| Fault::at("", error.to_string()))?;

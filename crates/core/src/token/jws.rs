@@ -7,7 +7,7 @@ use super::{Algorithm, MAX_TOKEN_BYTES, TokenError};
 use crate::json::{Limits, Object, Value, parse};
 
 /// Tokens are small and flat; what exceeds this is not one.
-const LIMITS: Limits = Limits { depth: 16, members: 1_000, string_bytes: MAX_TOKEN_BYTES };
+const LIMITS: Limits = Limits { depth: 16, members: 1_000, string_bytes: MAX_TOKEN_BYTES, prototype: false };
 
 /// Header members that ask for an extension, bring a key of the sender's choice, or belong to encryption. None of
 /// them is ever looked at, so a token with one is refused rather than read as if it were not there.
