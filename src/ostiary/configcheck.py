@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ostiary.fields import RESERVED_ISSUERS, is_loopback, split_address
+from ostiary.addresses import is_loopback, split_address
+from ostiary.fields import RESERVED_ISSUERS
 from ostiary.policy.names import Names, nearest
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ostiary import tls
+from ostiary.addresses import split_address
 from ostiary.config import Config, Document
 from ostiary.configcheck import below, check, declared, entries, items, secrets_in, text
 from ostiary.errors import ConfigError
 from ostiary.faults import empty_values, problems_of, to_data
-from ostiary.fields import ALGORITHMS, split_address
+from ostiary.fields import ALGORITHMS
 from ostiary.jwks import JwksError, Key, read_keys
 from ostiary.policy import read_policies
 from ostiary.policy.moments import known_timezone

@@ -16,6 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from ostiary.addresses import ODD_IPV4, bracketed, canonical_host, split_address
+
 ActionClass = Literal["read", "query", "update", "admin"]
 PrincipalType = Literal["human", "service", "agent"]
 
@@ -30,8 +32,6 @@ _DURATION = re.compile(r"([1-9][0-9]{0,7})(s|m|h)\Z")
 _SIZE = re.compile(r"([1-9][0-9]{0,11})(B|KiB|MiB|GiB)\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
-_ODD_IPV4 = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}\Z")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)\Z")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+\Z")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -123,42 +123,6 @@ def _size(value: Any) -> int:
     return size
 
 
-def canonical_host(host: str) -> str | None:
-    """Return `host` (without brackets) in its canonical form, or None where it is no host."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        lower = host.lower()
-        if len(lower) > 253 or _ODD_IPV4.match(lower) or _HOST_NAME.match(lower) is None:
-            return None
-        return lower
-    if "%" in host:
-        return None
-    return address.compressed
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (canonical, without brackets) never leaves this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def split_address(text: str) -> tuple[str, int | None] | None:
-    """Return host (without brackets) and port of `host`, `host:port` or `[v6]:port`; None where it is neither."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::([0-9]{1,5}))?", text)
-    if match is None or (match[3] is not None and int(match[3]) > 65535):
-        return None
-    if match[1] is not None and ":" not in match[1]:
-        return None
-    return match[1] or match[2], None if match[3] is None else int(match[3])
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _listen(value: Any) -> str:
     text = _text(value, "an address")
     parts = split_address(text)
@@ -166,13 +130,13 @@ def _listen(value: Any) -> str:
         refuse(f"`{text[:80]}` is not an address to listen on", "write `127.0.0.1:8811`")
     host, port = parts
     if port is None:
-        refuse(f"`{text[:80]}` has no port", f"write `{_bracketed(host)}:8811`")
+        refuse(f"`{text[:80]}` has no port", f"write `{bracketed(host)}:8811`")
     try:
         address = ip_address(host)
     except ValueError:
         hint = f"write `127.0.0.1:{port}`" if host == "localhost" else f"write an IP address, as in `127.0.0.1:{port}`"
         refuse(f"`{host[:80]}` is a name, and a name may have several addresses", hint)
-    return f"{_bracketed(address.compressed)}:{port}"
+    return f"{bracketed(address.compressed)}:{port}"
 
 
 def _split_url(value: Any, what: str) -> SplitResult:
@@ -201,7 +165,7 @@ def _authority(url: SplitResult, what: str) -> str:
     if parts is None or host is None or parts[1] == 0 or url.netloc.endswith(":"):
         refuse(f"{describe(url.netloc)} is not the host of {what}")
     port = parts[1]
-    authority = _bracketed(host) + ("" if port is None or port == DEFAULT_PORTS[url.scheme] else f":{port}")
+    authority = bracketed(host) + ("" if port is None or port == DEFAULT_PORTS[url.scheme] else f":{port}")
     if authority != url.netloc:
         refuse(f"{describe(url.netloc)} has a shorter or plainer form", f"write `{url.scheme}://{authority}{url.path}`")
     return authority
@@ -233,13 +197,13 @@ def _host_entry(value: Any) -> str:
     if parts is None or host is None or parts[1] == 0:
         hint = "list each host by its name" if "*" in text else "write `host` or `host:port`, without a scheme"
         refuse(f"`{text[:80]}` is not a host", hint)
-    return _bracketed(host) + ("" if parts[1] is None else f":{parts[1]}")
+    return bracketed(host) + ("" if parts[1] is None else f":{parts[1]}")
 
 
 def _domain(value: Any) -> str:
     text = _text(value, "a domain")
     host = canonical_host(text)
-    if host is None or host != text or "." not in text or _ODD_IPV4.match(text) or ":" in text:
+    if host is None or host != text or "." not in text or ODD_IPV4.match(text) or ":" in text:
         refuse(f"`{text[:80]}` is not a domain", "write it as in `example.com`, in lower case")
     return text
 

@@ -316,11 +316,11 @@ def test_lockdown_refuses_everything_and_is_lifted(scene: Scene) -> None:
 
 def test_lockdown_withholds_the_answer_of_an_open_stream(scene: Scene) -> None:
     gate = scene.upstream.gate()
-    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}
+    said = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}}
 
     async def script(seen: Seen, talk: Talk) -> None:
         await talk.stream()
-        await talk.event(progress)
+        await talk.event(said)
         await gate.wait()
         await talk.event(result_for(seen))
         await talk.end()

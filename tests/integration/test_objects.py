@@ -333,12 +333,29 @@ def test_tasks_are_not_offered_upstream_either(open_house: House, era: str) -> N
     assert json.loads(seen.body)["method"] == method
 
 
-def test_a_call_as_a_task_is_refused_in_the_protocols_words(open_house: House, era: str) -> None:
-    before = open_house.upstream.bytes
+def test_a_call_as_a_task_is_answered_as_any_other(open_house: House, era: str) -> None:
+    before = open_house.upstream.count
     caller = Caller(gateway=open_house.gateway, token=open_house.alice, era=era)
-    reply = caller.say("tools/call", {"name": "echo", "arguments": {}, "task": {"ttl": 1000}})
-    assert (reply.status, reply.error["code"]) == (400, -32602)
-    assert open_house.upstream.bytes == before
+    reply = caller.say("tools/call", {"name": "echo", "arguments": {"text": "x"}, "task": {"ttl": 1000}})
+    assert reply.json()["result"]["content"][0]["text"] == '{"text": "x"}'
+    (seen,) = open_house.upstream.seen[before:]
+    assert b"task" not in seen.body
+
+
+ASKABLE = {"sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {"listChanged": True}, "experimental": {}}
+
+
+@pytest.mark.parametrize(("rules", "left"), [("house", set()), ("open_house", {"sampling", "elicitation"})])
+def test_a_client_does_not_offer_what_it_could_never_be_asked(
+    rules: str, left: set[str], request: pytest.FixtureRequest
+) -> None:
+    house: House = request.getfixturevalue(rules)
+    before = house.upstream.count
+    params = {"protocolVersion": "2025-11-25", "capabilities": ASKABLE, "clientInfo": {"name": "x", "version": "1"}}
+    reply = Caller(gateway=house.gateway, token=house.alice, era="session").say("initialize", params)
+    assert reply.status == 200
+    (seen,) = house.upstream.seen[before:]
+    assert set(seen.message["params"]["capabilities"]) == left | {"experimental"}
 
 
 def test_an_agent_has_of_it_what_its_token_and_ceiling_leave(open_house: House, era: str) -> None:

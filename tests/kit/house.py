@@ -31,6 +31,14 @@ ALL_OF_MCP = [
         },
     },
     {
+        "name": "safe-moves",
+        "allow": {"and": [DEV, {"tool": "notes/move"}, {"argument/path": {"under": "/srv/safe"}}]},
+    },
+    {
+        "name": "mail-to-ourselves",
+        "allow": {"and": [DEV, {"tool": "notes/send"}, {"argument/to": {"in": ["ok@example.com", "us@example.com"]}}]},
+    },
+    {
         "name": "little-sampling",
         "deny": {"and": [{"server_request": "sampling/createMessage"}, {"argument/maxTokens": {"gt": 1000}}]},
     },

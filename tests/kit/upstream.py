@@ -302,7 +302,11 @@ class Upstream:
             if not work.done():
                 self.hang_ups.release()
                 raise ConnectionResetError
-            await work
+            try:
+                await work
+            except ConnectionError:
+                self.hang_ups.release()
+                raise
         finally:
             for side in (work, gone):
                 side.cancel()

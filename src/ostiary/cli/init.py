@@ -15,7 +15,7 @@ START = """\
 # The configuration of an Ostiary gateway. Check it with `ostiary check`, start it with `ostiary run`.
 # `ostiary schema` prints every key with what it means. Relative paths are relative to this file.
 
-# The public door: where clients connect, and how they call it. Beyond this machine, put TLS in front.
+# The public door: where clients connect, and how they call it. Beyond this machine, add `tls: {cert: …, key: …}`.
 gateway:
   listen: 127.0.0.1:8811
   url: http://127.0.0.1:8811
