@@ -90,6 +90,7 @@ def _claims(body: bytes) -> list[tuple[str, str]]:
     """The fields that agree with what a lenient server would read: of a key that stands twice, the last."""
     try:
         request = json.loads(body)
+        json.dumps(request, ensure_ascii=False).encode()  # half a surrogate pair fits no header
         method, params = request["method"], request.get("params")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [("Mcp-Method", "tools/call"), ("Mcp-Name", "echo")]
