@@ -205,6 +205,44 @@ def test_only_the_client_that_was_asked_can_answer(open_house: House) -> None:
         assert len(scene.told) == 1
 
 
+def test_a_client_answers_with_a_token_that_is_newer_than_the_question(open_house: House) -> None:
+    with asking(open_house, "call") as scene:
+        asked = scene.asked("sampling/createMessage", SAMPLING)
+        scene.caller.token = open_house.issuer.token()
+        assert scene.caller.answer(asked["id"], {}).status == 202
+        assert len(scene.told) == 1
+
+
+def test_of_many_answers_at_once_one_arrives(open_house: House) -> None:
+    with asking(open_house, "call") as scene:
+        asked = scene.asked("sampling/createMessage", SAMPLING)
+        line, statuses = threading.Barrier(8), list[int]()
+
+        def answer(number: int) -> None:
+            line.wait(10)
+            statuses.append(scene.caller.answer(asked["id"], {"number": number}).status)
+
+        threads = [threading.Thread(target=answer, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses) == [202] + [400] * 7
+        assert len(scene.told) == 1
+
+
+def test_64_questions_wait_and_the_oldest_gives_way(open_house: House) -> None:
+    with asking(open_house, "session") as scene:
+        ids = [scene.asked("sampling/createMessage", SAMPLING, ident=number)["id"] for number in range(65)]
+        assert len(set(ids)) == 65
+        assert scene.caller.answer(ids[0], {}).error["data"]["reason"] == "not_open"
+        assert scene.caller.answer(ids[1], {}).status == 202
+        assert scene.caller.answer(ids[64], {}).status == 202
+        assert [told["id"] for told in scene.told] == [1, 64]
+        (first, *_) = scene.records("intent", "sampling/createMessage")
+        assert open_house.gateway.record_of(first["id"], "outcome")["outcome"] == "cancelled"
+
+
 UNASKED: list[Any] = ["s-1", "mine", 1, "", None, 1.5, {"a": 1}, "x" * 2000]
 
 

@@ -228,6 +228,41 @@ def test_an_answer_comes_by_the_stream_of_the_session_once_its_own_has_ended(ope
         assert feed.next() is None
 
 
+def test_progress_and_cancelling_go_on_after_a_break(open_house: House) -> None:
+    caller = open_house.caller("session")
+    sent: list[Seen] = []
+
+    async def closes(seen: Seen, talk: Talk) -> None:
+        sent.append(seen)
+        await talk.stream()
+        await talk.chunk(b"id: e-1\ndata:\n\n")
+        await talk.end()
+
+    call = {"name": "echo", "arguments": {}, "_meta": {"progressToken": "p-1"}}
+    with open_house.upstream.scripted(closes), caller.stream("tools/call", call, ident="mine") as feed:
+        event = feed.event()
+        assert event is not None
+    with listening(open_house, caller, event["id"]) as (push, feed, _):
+        for token in ("p-2", "p-1"):
+            push.event(notice("notifications/progress", {"progressToken": token, "progress": 1}))
+        push.event(MARK)
+        assert feed.next() == notice("notifications/progress", {"progressToken": "p-1", "progress": 1})
+        before = open_house.upstream.count
+        assert caller.say("notifications/cancelled", {"requestId": "mine"}, ident=None).status == 202
+        (told,) = open_house.upstream.seen[before:]
+        assert told.message["params"] == {"requestId": sent[0].message["id"]}
+
+
+def test_an_event_id_that_nobody_could_send_back_is_not_given_out(open_house: House) -> None:
+    caller = open_house.caller("session")
+    with listening(open_house, caller) as (push, feed, _):
+        push.event(MARK, extra=f"id: {'x' * 100_000}\r\n")
+        push.event(MARK)
+        while (event := feed.event()) is not None and "id" not in event:
+            push.end()
+        assert event is None
+
+
 @pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/list"])
 def test_a_list_that_comes_late_is_filtered_all_the_same(open_house: House, method: str) -> None:
     caller = open_house.caller("session")

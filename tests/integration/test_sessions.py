@@ -1,8 +1,13 @@
 """Session ids of the session era are our own, sealed, and bound to the principal."""
 
+from pathlib import Path
+
 import pytest
 from tests.kit.caller import Caller
+from tests.kit.gateway import Gateway, free_port, settings
 from tests.kit.house import House
+from tests.kit.issuer import Issuer
+from tests.kit.upstream import Seen, Talk, Upstream, polite, result_for
 from tests.kit.wire import http, message, tool_call
 
 
@@ -113,6 +118,37 @@ def test_a_stream_is_only_for_those_who_accept_one(house: House) -> None:
         reply = house.gateway.get("/mcp/notes", [("Authorization", f"Bearer {house.alice}"), ("Accept", accept)])
         assert reply.status == 406
     assert house.upstream.bytes == before
+
+
+def test_handles_outlive_a_restart(tmp_path: Path, issuer: Issuer) -> None:
+    """Nothing of them is stored: what was sealed before is opened after."""
+
+    async def paged(seen: Seen, talk: Talk) -> None:
+        answer = result_for(seen) if seen.body else None
+        if seen.rpc == "tools/list" and answer is not None:
+            answer["result"]["nextCursor"] = "own-cursor"
+            await talk.json(answer)
+        elif seen.rpc == "tools/call" and seen.stateless and answer is not None:
+            state = seen.message["params"].get("requestState")
+            answer["result"] = answer["result"] if state else {"resultType": "input_required", "requestState": "own"}
+            await talk.json(answer)
+        else:
+            await polite(seen, talk)
+
+    issuer.write(tmp_path / "jwks.json")
+    call = {"name": "echo", "arguments": {"text": "x"}}
+    with Upstream() as upstream, upstream.scripted(paged):
+        config = settings({"notes": upstream.url}, issuer, listen=free_port(), admin=free_port())
+        with Gateway(tmp_path, config) as gateway:
+            first, second = (Caller.arrive(gateway, issuer.token(), era) for era in ("session", "stateless"))
+            cursor = first.say("tools/list", {}).json()["result"]["nextCursor"]
+            state = second.say("tools/call", call).json()["result"]["requestState"]
+            gateway.end()
+            gateway.start()
+            before = upstream.count
+            assert first.say("tools/list", {"cursor": cursor}).status == 200
+            assert second.say("tools/call", call | {"requestState": state}).json()["result"]["resultType"] == "complete"
+            assert [seen.message["params"].get("cursor") for seen in upstream.seen[before:]] == ["own-cursor", None]
 
 
 def test_a_ping_is_answered(house: House) -> None:

@@ -213,6 +213,46 @@ def test_a_lockdown_ends_every_stream(live: Live) -> None:
         assert outcomes(live.gateway, since) == CANCELLED
 
 
+def test_a_lockdown_reaches_what_has_no_answer_yet(live: Live) -> None:
+    """Calls that wait for a plain answer, and streams whose server says nothing before their first event."""
+    gate, told = live.upstream.gate(), dict[str, tuple[bytes, float]]()
+
+    async def script(seen: Seen, talk: Talk) -> None:
+        if seen.method == "GET" or seen.rpc in {"subscriptions/listen", "tools/call"}:
+            arrived.release()
+            await gate.wait()
+        await polite(seen, talk)
+
+    def wait_for(kind: str) -> None:
+        caller = callers[kind]
+        if kind == "session":
+            with caller.listen() as feed:
+                told[kind] = (b"".join(feed.pieces), time.monotonic())
+        else:
+            listens = kind == "listen"
+            reply = caller.say("subscriptions/listen" if listens else "tools/call", LISTEN if listens else CALL)
+            told[kind] = (reply.body, time.monotonic())
+
+    arrived = threading.Semaphore(0)
+    callers = {kind: Caller.arrive(live.gateway, live.token, era) for kind, (era, _) in KINDS.items()}
+    with live.upstream.scripted(script):
+        waiting = [threading.Thread(target=wait_for, args=(kind,), daemon=True) for kind in KINDS]
+        for each in waiting:
+            each.start()
+        assert all(arrived.acquire(timeout=10) for _ in KINDS)
+        live.gateway.run("lockdown", "--config", str(live.gateway.file))
+        locked = time.monotonic()
+        try:
+            for each in waiting:
+                each.join(2 * SOON_S)
+        finally:
+            gate.open()
+            live.gateway.run("lockdown", "--lift", "--config", str(live.gateway.file))
+        assert set(told) == set(KINDS)
+        assert max(at for _, at in told.values()) - locked < SOON_S
+        assert [kind for kind, (body, _) in told.items() if b"lockdown" not in body and kind != "session"] == []
+
+
 NOBODY = [{"name": "for-others", "allow": {"and": [{"groups": {"has": "ops"}}]}}]
 
 
