@@ -538,6 +538,6 @@ def test_a_stop_ends_every_kind_of_connection(tmp_path: Path, issuer: Issuer) ->
             assert connection.ask(headers, body).status == wire.ask(house.layout()).status == 200
             began = time.monotonic()
             assert gateway.end() == 0
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 8  # less than the 10 s that calls under way would have
             assert connection.gone() in {None, 0}
             assert wire.closed()

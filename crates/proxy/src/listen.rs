@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::door::peers::{Peers, Place};
 use crate::door::second::{self, BEAT, Streams};
-use crate::door::times::{HANDSHAKE, HEAD, IDLE};
+use crate::door::times::{HANDSHAKE, HEAD, IDLE, WRITE};
 use crate::door::{Door, Verdict, Wire, tls};
 use crate::pipeline;
 use crate::state::Shared;
@@ -27,8 +27,10 @@ const CONNECTIONS: usize = 8_192;
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a connection of HTTP/2 that is to end is looked after: a client that does not go by itself is cut.
+/// How often a connection of HTTP/2 that is to end is looked after, and how long after its last answer a client that does
+/// not go by itself is cut.
 const LAST_BEAT: Duration = Duration::from_millis(500);
+const LAST: Duration = Duration::from_secs(3);
 
 /// What stops the listener: the time to drain, and where to say whether every request was finished.
 pub type Stop = (Duration, oneshot::Sender<bool>);
@@ -144,7 +146,7 @@ impl Connection {
                 _ = self.stopping.wait_for(|stopping| *stopping), if !quiet.ending => true,
                 () = streams.flooded.notified() => return,
                 // The connection has one reference, and its service another.
-                now = beat.tick() => match quiet.judge(streams.beat(2), now) {
+                now = beat.tick() => match quiet.judge(streams.beat(2), streams.waiting(), now) {
                     Step::Wait => false,
                     Step::End => true,
                     Step::Cut => return,
@@ -159,9 +161,10 @@ impl Connection {
     }
 }
 
-/// How long nothing has been asked on a connection.
+/// How long nothing has been asked on a connection, or nothing of its answers been taken.
 struct Quiet {
     since: Instant,
+    taken: (u64, Instant),
     used: bool,
     ending: bool,
 }
@@ -175,17 +178,27 @@ enum Step {
 
 impl Quiet {
     fn new() -> Self {
-        Self { since: Instant::now(), used: false, ending: false }
+        let now = Instant::now();
+        Self { since: now, taken: (0, now), used: false, ending: false }
     }
 
-    /// Ends a connection that is idle, and cuts one that has been told and has nothing more to answer.
-    fn judge(&mut self, busy: bool, now: Instant) -> Step {
+    /// Ends a connection that is idle. Cuts one that has been told so and has had time to send what was left, and one
+    /// whose client takes none of its answers. `waiting` is how many pieces it took, if there is more for it.
+    fn judge(&mut self, busy: bool, waiting: Option<u64>, now: Instant) -> Step {
+        match waiting {
+            Some(taken) if taken == self.taken.0 => {
+                if now.duration_since(self.taken.1) >= WRITE {
+                    return Step::Cut;
+                }
+            }
+            other => self.taken = (other.unwrap_or(self.taken.0), now),
+        }
         if busy {
             (self.since, self.used) = (now, true);
             return Step::Wait;
         }
         if self.ending {
-            return Step::Cut;
+            return if now.duration_since(self.since) < LAST { Step::Wait } else { Step::Cut };
         }
         let most = if self.used { IDLE } else { HEAD };
         if now.duration_since(self.since) < most { Step::Wait } else { Step::End }

@@ -105,6 +105,10 @@ fn path_alone(target: &PathAndQuery) -> Uri {
 pub struct Streams {
     opened: AtomicU64,
     given_up: AtomicU32,
+    /// Answers that wait for the client to make room.
+    untaken: AtomicU32,
+    /// How often an answer was asked for more.
+    taken: AtomicU64,
     /// Told once too many requests were given up.
     pub flooded: Notify,
 }
@@ -121,6 +125,11 @@ impl Streams {
         self.given_up.store(0, Ordering::Relaxed);
         self.opened.swap(0, Ordering::Relaxed) > 0 || Arc::strong_count(self) > own
     }
+
+    /// How many answers were taken so far, in pieces, if there is one that waits for the client.
+    pub fn waiting(&self) -> Option<u64> {
+        (self.untaken.load(Ordering::Relaxed) > 0).then(|| self.taken.load(Ordering::Relaxed))
+    }
 }
 
 /// One open request.
@@ -134,7 +143,9 @@ impl Open {
     /// The request has its answer, and stays open for as long as the body is being sent.
     pub fn answered(mut self, body: AnswerBody) -> Sent {
         self.answered = true;
-        Sent { body, _open: self }
+        let mut sent = Sent { body, open: self, untaken: false };
+        sent.wait_for_client(!sent.body.is_end_stream());
+        sent
     }
 }
 
@@ -150,7 +161,26 @@ impl Drop for Open {
 #[derive(Debug)]
 pub struct Sent {
     body: AnswerBody,
-    _open: Open,
+    open: Open,
+    /// The client must make room before more of it is asked for.
+    untaken: bool,
+}
+
+impl Sent {
+    fn wait_for_client(&mut self, untaken: bool) {
+        let waiting = &self.open.streams.untaken;
+        match (std::mem::replace(&mut self.untaken, untaken), untaken) {
+            (false, true) => drop(waiting.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(waiting.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.wait_for_client(false);
+    }
 }
 
 impl Body for Sent {
@@ -161,7 +191,10 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        self.open.streams.taken.fetch_add(1, Ordering::Relaxed);
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.wait_for_client(matches!(frame, Poll::Ready(Some(_))));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -170,5 +203,30 @@ impl Body for Sent {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_for_the_client_until_it_is_asked_for() {
+        let streams = Arc::new(Streams::default());
+        let mut context = Context::from_waker(Waker::noop());
+        let empty = streams.open().answered(AnswerBody::empty());
+        assert_eq!(streams.waiting(), None);
+        let mut sent = streams.open().answered(AnswerBody::whole("x"));
+        assert_eq!(streams.waiting(), Some(0));
+        assert!(Pin::new(&mut sent).poll_frame(&mut context).is_ready());
+        assert_eq!(streams.waiting(), Some(1));
+        assert!(Pin::new(&mut sent).poll_frame(&mut context).is_ready());
+        assert_eq!(streams.waiting(), None);
+        let left = streams.open().answered(AnswerBody::whole("x"));
+        assert!(streams.beat(1) && streams.waiting().is_some());
+        drop((empty, sent, left));
+        assert_eq!((streams.waiting(), streams.beat(1)), (None, false));
     }
 }

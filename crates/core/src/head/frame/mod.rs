@@ -189,7 +189,7 @@ impl Framer {
         let byte = input.first().copied().unwrap_or_default();
         self.stage = match (byte, char::from(byte).to_digit(16)) {
             (_, Some(digit)) if !cr && digits < SIZE_DIGITS => {
-                Stage::Size { size: size << 4 | u64::from(digit), digits: digits + 1, cr }
+                Stage::Size { size: (size << 4) | u64::from(digit), digits: digits + 1, cr }
             }
             (b'\r', _) if !cr && digits > 0 => Stage::Size { size, digits, cr: true },
             (b'\n', _) if cr && size == 0 => {
