@@ -11,6 +11,7 @@ use ostiary_core::mcp::Id;
 use parking_lot::Mutex;
 
 use crate::exchange::Work;
+use crate::message::{Message, Resumed};
 use crate::state::Shared;
 use crate::trail::Intent;
 
@@ -162,10 +163,16 @@ impl Dialogues {
     }
 }
 
-/// Keeps the request of `work`, sent as `upstream_id`, for as long as the guard lives: so that it can be cancelled.
+/// Keeps the request of `work`, sent as `upstream_id`, for as long as the guard lives: so that it can be cancelled. The
+/// request of a stream that goes on is kept under the id that it was sent with.
 #[must_use]
 pub fn register(work: &Work, upstream_id: &str) -> Option<Registered> {
-    let (Some(_), Some(request)) = (&work.session, work.message.own_request()) else { return None };
+    work.session.as_ref()?;
+    let request = work.message.answered_request()?;
+    let upstream_id = match &work.message {
+        Message::SessionStream(Resumed { request: Some((_, sent)), .. }) => sent,
+        _ => upstream_id,
+    };
     let session = session_of(work);
     let client_id = request.id.clone();
     let flight = (upstream_id.to_owned(), request.progress_token());

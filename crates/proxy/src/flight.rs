@@ -1,12 +1,16 @@
 //! One message under way: what its upstream request says, whether it still holds, and how it ends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use ostiary_core::audit::Outcome;
 use ostiary_core::deny::{Reason, Refusal};
-use ostiary_core::policy::Permit;
+use ostiary_core::facts::{Class, Facts};
+use ostiary_core::mcp::{Era, uri};
+use ostiary_core::policy::{Memory, Permit, Verdict};
 use ostiary_core::token::{self, Assertion};
 
 use crate::clock::{self, Moment};
@@ -140,10 +144,21 @@ impl Flight {
         Ok(token::mint(&work.live.signer, &claims, clock::now().unix_s()))
     }
 
-    /// Whether what was decided still holds: the same snapshot in force, and a token that lives.
-    pub fn holds(&self) -> bool {
-        self.work.shared.generation() == self.work.live.generation
-            && self.work.identity.check_time(clock::now().unix_s()).is_ok()
+    /// Asks whether what was decided still holds: the same snapshot in force, and a token that lives.
+    pub fn holding(&self) -> impl Fn() -> bool + use<> {
+        let (shared, generation) = (Arc::clone(&self.work.shared), self.work.live.generation);
+        let identity = Arc::clone(&self.work.identity);
+        move || shared.generation() == generation && identity.check_time(clock::now().unix_s()).is_ok()
+    }
+
+    /// Why an answer is withheld although its call was allowed and sent.
+    pub fn locked_down(&self) -> Option<Refusal> {
+        let shared = &self.work.shared;
+        let changed = shared.generation() != self.work.live.generation;
+        (changed && shared.live().snapshot.lockdown).then(|| {
+            let message = "Everything is locked down, so the answer is withheld; the call may have run.";
+            Refusal::new(Reason::Lockdown, message)
+        })
     }
 
     /// Why an open stream must end although its message was allowed: the end of the token, a lockdown, or rules that
@@ -152,14 +167,13 @@ impl Flight {
         if let Err(refusal) = self.work.identity.check_time(clock::now().unix_s()) {
             return Some(refusal.with_code(401, 4030));
         }
+        if let Some(refusal) = self.locked_down() {
+            return Some(refusal);
+        }
         if self.work.shared.generation() == self.work.live.generation {
             return None;
         }
         let live = self.work.shared.live();
-        if live.snapshot.lockdown {
-            let message = "Everything is locked down, so the answer is withheld; the call may have run.";
-            return Some(Refusal::new(Reason::Lockdown, message));
-        }
         // A call that was sent is answered. What stays open has to be allowed still.
         if !self.work.message.stays_open() {
             return None;
@@ -172,6 +186,26 @@ impl Flight {
             }
             Err(refusal) => Some(refusal),
         }
+    }
+
+    /// Whether the caller may read this resource, or hear of it.
+    #[must_use]
+    pub fn may_read(&self, uri: &str) -> bool {
+        let work = &self.work;
+        let Ok(facts) = exchange::facts(work, self.intent.request_facts(&work.head), Class::Read) else {
+            return false;
+        };
+        let hearing = match work.message.era() {
+            Era::Session => "resources/subscribe",
+            Era::Stateless => "subscriptions/listen",
+        };
+        uri::is_normal(uri)
+            && [hearing, "resources/read"].into_iter().any(|method| {
+                let resource_uri = Some(uri.to_owned());
+                let bare = Facts { tool: None, prompt: None, arguments: None, ..facts.clone() };
+                let facts = Facts { mcp_method: method.to_owned(), resource_uri, class: Some(Class::Read), ..bare };
+                matches!(work.live.snapshot.decide(&facts, Memory::On).verdict, Verdict::Allow(_))
+            })
     }
 
     /// Counts bytes of the upstream's body.

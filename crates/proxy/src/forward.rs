@@ -2,6 +2,7 @@
 //!
 //! Only this module writes to an upstream, and it takes a [`Permit`], which only the policy can make.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const SESSION_BYTES: usize = 1_024;
 /// How long a server may take to begin a stream that stays open: some say nothing before their first event.
 const OPENING: Duration = Duration::from_secs(300);
+/// How often it is asked, while a server lets wait, whether its answer is still to be had.
+const CHECK: Duration = Duration::from_secs(1);
 /// Sends the message on `lease` and answers the caller; the outcome is recorded when the answer is complete.
 ///
 /// Cancel safe: dropping closes the upstream connection and records the call as cancelled.
@@ -49,7 +52,18 @@ pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work, slot
     let upstream = Arc::clone(&flight.work.endpoint.upstream);
     let stays = flight.work.message.stays_open();
     let timeout = if stays { OPENING } else { Duration::from_secs(flight.work.server().timeout_s) };
-    let sent = upstream.send(lease, request, timeout, || flight.holds()).await;
+    let mut sending = pin!(upstream.send(lease, request, timeout, flight.holding()));
+    let sent = loop {
+        match tokio::time::timeout(CHECK, sending.as_mut()).await {
+            Ok(sent) => break sent,
+            Err(_) => {
+                let over = if stays { flight.overtaken() } else { flight.locked_down() };
+                if let Some(refusal) = over {
+                    return flight.fail(refusal, Outcome::Cancelled);
+                }
+            }
+        }
+    };
     match sent {
         Ok((response, lease)) => flight.arrived(response, lease).await,
         Err(fault @ Fault::Changed) => flight.fail(refusal_of(&fault), Outcome::Superseded),
@@ -165,6 +179,9 @@ impl Flight {
             Ok(bytes) => bytes,
             Err(refusal) => return self.fail(refusal, Outcome::Upstream),
         };
+        if let Some(refusal) = self.locked_down() {
+            return self.fail(refusal, Outcome::Cancelled);
+        }
         let session = match self.session(fields) {
             Ok(session) => session,
             Err(refusal) => return self.fail(refusal, Outcome::Upstream),

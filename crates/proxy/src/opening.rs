@@ -24,6 +24,8 @@ const STATE_LIFE_S: i64 = 3_600;
 /// The longest state of a round or cursor taken from an upstream, in bytes.
 const STATE_BYTES: usize = 64 * 1024;
 const CURSOR_BYTES: usize = 4 * 1024;
+/// The longest event id taken from an upstream, in bytes: sealed, it has to fit into a header field.
+const EVENT_BYTES: usize = 1_024;
 
 /// Opens the session, cursor, state or event id that the caller presents, in place.
 ///
@@ -180,11 +182,15 @@ fn could(work: &Work, request: &Request) -> bool {
     }
 }
 
-/// Seals the id of an event, with all that a stream which goes on after it has to know.
+/// Seals the id of an event, with all that a stream which goes on after it has to know; `None` if it is too long to be
+/// given out.
 ///
 /// # Errors
 /// As [`handle::seal`].
-pub fn seal_event(work: &Work, own: &str, sent: &str) -> Result<String, Refusal> {
+pub fn seal_event(work: &Work, own: &str, sent: &str) -> Result<Option<String>, Refusal> {
+    if own.len() > EVENT_BYTES {
+        return Ok(None);
+    }
     let mut place = Object::new();
     place.insert("event", own.into());
     if let Some(request) = work.message.answered_request() {
@@ -200,7 +206,7 @@ pub fn seal_event(work: &Work, own: &str, sent: &str) -> Result<String, Refusal>
     }
     let mut text = Vec::new();
     json::write_object(&place, &mut text);
-    handle::seal(work, Purpose::Event, event_context(work), &text)
+    handle::seal(work, Purpose::Event, event_context(work), &text).map(Some)
 }
 
 /// Events belong to their session.

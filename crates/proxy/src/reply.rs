@@ -8,7 +8,7 @@ use ostiary_core::mcp::message::Request;
 use ostiary_core::mcp::response::{ErrorObject, Response, write_response};
 use ostiary_core::mcp::round::{self, Ask, URL_ELICITATION};
 use ostiary_core::mcp::stream::set_subscription;
-use ostiary_core::mcp::{Era, Listed, Method, UpstreamFault, list};
+use ostiary_core::mcp::{Era, Listed, Method, Target, UpstreamFault, list, uri};
 
 use crate::ask;
 use crate::exchange::{self, Work};
@@ -96,9 +96,57 @@ fn filter(flight: &Flight, request: &Request, result: &mut Object) -> Result<(),
     match request.kind {
         Method::Initialize | Method::Discover => list::filter_capabilities(result, request.era)?,
         // Whoever reads it was judged for it; a cache in between was not.
-        Method::ResourcesRead if request.era == Era::Stateless => list::make_private(result),
+        Method::ResourcesRead => {
+            read_only(flight, request, result);
+            if request.era == Era::Stateless {
+                list::make_private(result);
+            }
+        }
+        Method::Complete => complete_only(flight, request, result)?,
         Method::Listen => set_subscription(result, &request.id),
         _ => {}
+    }
+    Ok(())
+}
+
+/// What is read may hold other resources than the one that was asked for: those that the caller may read.
+fn read_only(flight: &Flight, request: &Request, result: &mut Object) {
+    let asked = request.target();
+    if let Some(Value::Array(contents)) = result.get_mut("contents") {
+        contents.retain(|item| match item.get("uri").and_then(Value::as_str) {
+            Some(uri) => asked == Target::Resource(uri) || flight.may_read(uri),
+            None => true,
+        });
+    }
+}
+
+/// Completes the template of a resource with values alone that lead to what the caller could read.
+fn complete_only(flight: &Flight, request: &Request, result: &mut Object) -> Result<(), Withheld> {
+    let work = &flight.work;
+    let (Target::Resource(template), Some(name)) = (request.target(), request.completed_argument()) else {
+        return Ok(());
+    };
+    let facts = exchange::facts(work, flight.intent.request_facts(&work.head), Class::Read)?;
+    let lister = work.live.snapshot.lister(&facts);
+    let leads = |value: &str| {
+        let expanded = uri::expand(template, name, value);
+        if uri::is_normal(&expanded) {
+            lister.could_resource(&expanded)
+        } else {
+            uri::is_template(&expanded) && lister.could_template(&expanded)
+        }
+    };
+    let Some(Value::Object(completion)) = result.get_mut("completion") else {
+        return Err(UpstreamFault::ResultShape.into());
+    };
+    let Some(Value::Array(values)) = completion.get_mut("values") else {
+        return Err(UpstreamFault::ResultShape.into());
+    };
+    let before = values.len();
+    values.retain(|value| value.as_str().is_some_and(leads));
+    if values.len() < before {
+        // How many there are in all would tell of those that are left out.
+        completion.remove("total");
     }
     Ok(())
 }

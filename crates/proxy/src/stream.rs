@@ -13,19 +13,16 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use ostiary_core::audit::Outcome;
 use ostiary_core::deny::Refusal;
-use ostiary_core::facts::{Class, Facts};
 use ostiary_core::json::Object;
 use ostiary_core::mcp::message::Request;
 use ostiary_core::mcp::round::{self, Ask};
 use ostiary_core::mcp::sse::{self, Decoder, Event};
 use ostiary_core::mcp::stream::{self, Kind, Message, Notice, NoticeKind, Stream};
-use ostiary_core::mcp::{Era, Id, uri};
-use ostiary_core::policy::{Memory, Verdict};
+use ostiary_core::mcp::{Era, Id};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::ask;
 use crate::dialogue;
-use crate::exchange;
 use crate::flight::Flight;
 use crate::forward;
 use crate::message::{Message as Sent, Resumed};
@@ -216,7 +213,7 @@ impl EventStream {
         }
         let sealed = match event.id.as_deref().filter(|id| !id.is_empty()) {
             None => None,
-            Some(own) => Some(opening::seal_event(&self.flight.work, own, self.flight.intent.id())?),
+            Some(own) => opening::seal_event(&self.flight.work, own, self.flight.intent.id())?,
         };
         self.resumable |= sealed.is_some();
         Ok(Event { id: sealed, retry: event.retry, ..Event::default() })
@@ -230,14 +227,14 @@ impl EventStream {
         let passes = match notice.kind {
             NoticeKind::Plain => true,
             NoticeKind::Progress => {
-                let own = work.message.own_request().and_then(Request::progress_token);
+                let own = work.message.answered_request().and_then(Request::progress_token);
                 about.is_some_and(|token| {
                     own == Some(token.clone()) || work.shared.dialogues.awaits_progress(&session, &token)
                 })
             }
-            NoticeKind::Updated => notice.uri().is_some_and(|uri| self.may_read(uri)),
+            NoticeKind::Updated => notice.uri().is_some_and(|uri| self.flight.may_read(uri)),
             NoticeKind::Acknowledged => {
-                let kept = |uri: &str| self.may_read(uri);
+                let kept = |uri: &str| self.flight.may_read(uri);
                 notice.retain_subscriptions(kept);
                 true
             }
@@ -260,25 +257,6 @@ impl EventStream {
         if passes {
             self.write(notice.write(), place);
         }
-    }
-
-    /// Whether the caller may read this resource, or hear of it.
-    fn may_read(&self, uri: &str) -> bool {
-        let work = &self.flight.work;
-        let Ok(facts) = exchange::facts(work, self.flight.intent.request_facts(&work.head), Class::Read) else {
-            return false;
-        };
-        let hearing = match work.message.era() {
-            Era::Session => "resources/subscribe",
-            Era::Stateless => "subscriptions/listen",
-        };
-        uri::is_normal(uri)
-            && [hearing, "resources/read"].into_iter().any(|method| {
-                let resource_uri = Some(uri.to_owned());
-                let bare = Facts { tool: None, prompt: None, arguments: None, ..facts.clone() };
-                let facts = Facts { mcp_method: method.to_owned(), resource_uri, class: Some(Class::Read), ..bare };
-                matches!(work.live.snapshot.decide(&facts, Memory::On).verdict, Verdict::Allow(_))
-            })
     }
 
     /// A request of the server to the client: asked if a rule allows it, answered by us otherwise.

@@ -87,6 +87,12 @@ impl Request {
         }
     }
 
+    /// The name of the argument that a `completion/complete` wants values for.
+    #[must_use]
+    pub fn completed_argument(&self) -> Option<&str> {
+        self.params.as_ref()?.get("argument")?.get("name")?.as_str()
+    }
+
     /// The name of the tool that a `tools/call` calls.
     #[must_use]
     pub fn tool(&self) -> Option<&str> {
@@ -130,7 +136,7 @@ impl Request {
         out
     }
 
-    /// As much of the parameters as says what it is about.
+    /// As much of the parameters as says what it is about, and the token under which progress is told.
     #[must_use]
     pub fn naming_params(&self) -> Object {
         let mut params = Object::new();
@@ -138,6 +144,11 @@ impl Request {
             if let Some(text) = self.params.as_ref().and_then(|params| params.get(name)?.as_str()) {
                 params.insert(name, text.into());
             }
+        }
+        if let Some(token) = self.progress_token() {
+            let mut meta = Object::new();
+            meta.insert("progressToken", token.to_value());
+            params.insert("_meta", Value::Object(meta));
         }
         params
     }

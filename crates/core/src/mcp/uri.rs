@@ -43,6 +43,53 @@ pub fn is_template(template: &str) -> bool {
     is_normal(&literal)
 }
 
+/// The template with `value` in place of the expression that names `variable` alone (RFC 6570 section 3.2); other
+/// expressions stay. What cannot stand in a URI is percent-encoded, and behind `+` or `#` reserved characters are not.
+#[must_use]
+pub fn expand(template: &str, variable: &str, value: &str) -> String {
+    let mut out = String::with_capacity(template.len() + value.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let Some((expression, behind)) = after.split_once('}') else { break };
+        let (operator, name) = match expression.chars().next() {
+            Some(first) if "+#./;?&".contains(first) => expression.split_at(1),
+            _ => ("", expression),
+        };
+        if name.trim_end_matches('*').split(':').next() == Some(variable) {
+            out.push_str(match operator {
+                "+" => "",
+                other => other,
+            });
+            if matches!(operator, ";" | "?" | "&") {
+                out.push_str(variable);
+                out.push('=');
+            }
+            encode(value, matches!(operator, "+" | "#"), &mut out);
+        } else {
+            out.push('{');
+            out.push_str(expression);
+            out.push('}');
+        }
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn encode(value: &str, reserved: bool, out: &mut String) {
+    use std::fmt::Write;
+    for byte in value.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if plain || (reserved && b":/?#[]@!$&'()*+,;=".contains(&byte)) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
 fn is_scheme(scheme: &str) -> bool {
     scheme.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
         && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
@@ -130,6 +177,21 @@ mod tests {
             assert!(!is_normal(bad), "{bad}");
         }
         assert!(!is_normal(&format!("x:{}", "y".repeat(URI_BYTES))));
+    }
+
+    #[test]
+    fn a_template_is_expanded_by_one_name() {
+        for (template, value, expanded) in [
+            ("test://{id}/data", "7", "test://7/data"),
+            ("file:///{+path}", "a/b c", "file:///a/b%20c"),
+            ("file:///{path}", "a/b", "file:///{path}"),
+            ("file:///{id}/{path}", "../x", "file:///..%2Fx/{path}"),
+            ("https://e.com/x{?id}", "a&b", "https://e.com/x?id=a%26b"),
+            ("https://e.com{/id}", "é", "https://e.com/%C3%A9"),
+        ] {
+            let variable = if template.contains("{+path}") { "path" } else { "id" };
+            assert_eq!(expand(template, variable, value), expanded);
+        }
     }
 
     #[test]
