@@ -7,6 +7,7 @@ for a message that names nothing) makes a test *maybe*: None. Facts whose member
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from tests.kit.facts import (
@@ -79,6 +80,16 @@ def doubt(allow: bool, negative: bool, op: str, operand: Json, value: Json, whol
         return all_of(answers) if allow else some_of(answers)
     answer = compare(op, operand, value)
     return not allow if answer is ERROR else answer is not negative
+
+
+def in_one_spelling(facts: Json) -> bool:
+    """Whether the resource, if one is named, is written as a URI has to be; only a completion may name a template."""
+    uri = facts.get("resource_uri", "x:y")
+    if facts["mcp_method"] == "completion/complete":
+        uri = re.sub(r"\{[^{}]+\}", "x", uri)
+    plain = re.fullmatch(r"[a-z][a-z0-9+.-]*:[!#-;=?-Z\[\]_a-z~]+", uri) is not None
+    folded = re.match(r"(https?|file|ftp|wss?)://[^/?#]*[A-Z]", uri)
+    return plain and not folded and not re.search(r"//[^/?#]*@|/\.\.?(/|$)|%", uri)
 
 
 class Oracle:
@@ -181,6 +192,8 @@ class Oracle:
         known = [*BARE, "tools/call", *NAMING["prompt"], *NAMING["resource_uri"]]
         if facts["mcp_method"] not in known or facts.get("server_request", "ping") not in ASKS:
             return "unknown_method"
+        if not in_one_spelling(facts):
+            return "malformed"
         for agent in self.involved(facts):
             if agent is None:
                 return "agent_unknown"

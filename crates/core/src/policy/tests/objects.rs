@@ -201,7 +201,7 @@ fn prompts_and_resources_are_of_class_read_and_what_a_server_asks_is_of_that_of_
             (GET, "allow"),
             (COMPLETE, "allow"),
             (READ, "allow"),
-            (r#""mcp_method":"resources/read","resource_uri":"x","class":"admin""#, "allow"),
+            (r#""mcp_method":"resources/read","resource_uri":"x:y","class":"admin""#, "allow"),
             (SAMPLE, "allow"),
             (SAMPLE_IN_STREAM, "allow"),
             (r#""tool":"write","server_request":"ping""#, "no_rule"),
@@ -256,7 +256,7 @@ fn every_method_of_the_table_is_decided_and_no_other() {
             Verdict::Deny(reason) => Some(reason),
         }
     };
-    let some = || Some("x".to_owned());
+    let some = || Some("x:y".to_owned());
     for method in &METHODS {
         let name = || method.name.to_owned();
         let fit = |fits: bool| if fits { None } else { Some(Reason::Malformed) };
