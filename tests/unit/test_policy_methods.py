@@ -47,7 +47,7 @@ def reason(method: str, **members: str) -> str | None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_takes_its_own_objects_and_no_others(method: str) -> None:
-    told = {member for member in MEMBERS if reason(method, **{member: "x"}) is None}
+    told = {member for member in MEMBERS if reason(method, **{member: "x:y"}) is None}
     assert told == METHODS[method]
     needs = METHODS[method] and method != "subscriptions/listen"
     assert reason(method) == ("error" if needs else None)
