@@ -295,6 +295,86 @@ def test_items_that_nobody_could_ask_for_are_left_out(open_house: House, era: st
     assert result[member] == [{name: values[0]}]
 
 
+#: template, the argument that is completed, what the server says, and what is left of it
+COMPLETED = [
+    ("file:///srv/docs/{name}", "name", ["a.txt", "b.txt"], ["a.txt", "b.txt"]),
+    ("file:///srv/docs/{+path}", "path", ["a.txt", "private/key", "x/y"], ["a.txt", "x/y"]),
+    ("file:///srv/docs/{+path}", "path", ["../../etc/passwd", "./private/key", "a/../private/key"], []),
+    ("file:///srv/docs/{name}", "name", ["private/key", "..", "a b"], ["a b"]),
+    ("file:///srv/docs/{dir}/{name}", "dir", ["private", "public"], ["public"]),
+    ("file:///srv/docs/{dir}/x{/rest}", "dir", ["private", "public"], ["public"]),
+    ("file:///srv/docs/{+dir}key", "dir", ["private/", "public/"], ["public/"]),
+    ("file:///srv/docs/{name}", "name", [7, None, {"x": "a.txt"}, "a.txt"], ["a.txt"]),
+    # A name that the template does not have says nothing of where its values lead.
+    ("file:///srv/docs/{+path}", "other", ["private/key"], []),
+    ("file:///srv/docs/{+dir,name}", "dir", ["private/key"], []),
+]
+
+
+@pytest.mark.parametrize("row", range(len(COMPLETED)))
+def test_completion_leads_nowhere_that_may_not_be_read(open_house: House, era: str, row: int) -> None:
+    template, name, values, left = COMPLETED[row]
+
+    async def script(seen: Seen, talk: Talk) -> None:
+        answer = result_for(seen)
+        assert answer is not None
+        answer["result"]["completion"] = {"values": values, "total": len(values), "hasMore": False}
+        await talk.json(answer)
+
+    params = {"ref": {"type": "ref/resource", "uri": template}, "argument": {"name": name, "value": ""}}
+    caller = open_house.caller(era)
+    with open_house.upstream.scripted(script):
+        completion = caller.say("completion/complete", params).json()["result"]["completion"]
+    assert completion["values"] == left
+    assert completion.get("total") == (len(values) if left == values else None)
+
+
+@pytest.mark.parametrize("completion", [None, [], {}, {"values": "private/key"}, {"values": {"0": "private/key"}}])
+def test_a_completion_that_cannot_be_filtered_is_not_delivered(open_house: House, era: str, completion: Any) -> None:
+    async def script(seen: Seen, talk: Talk) -> None:
+        answer = result_for(seen)
+        assert answer is not None
+        answer["result"]["completion"] = completion
+        await talk.json(answer)
+
+    caller = open_house.caller(era)
+    with open_house.upstream.scripted(script):
+        reply = caller.say("completion/complete", resource_ref("file:///srv/docs/{name}"))
+    assert (reply.status, reply.error["code"]) == (502, 5020)
+    assert b"private" not in reply.body
+
+
+def test_what_is_read_holds_nothing_that_may_not_be_read(open_house: House, era: str) -> None:
+    kept = [DOC, "file:///srv/docs/b.txt"]
+    others = [PRIVATE, "file:///etc/passwd", "file:///srv/docs/../../etc/passwd", "FILE:///srv/docs/b.txt", 7]
+
+    async def script(seen: Seen, talk: Talk) -> None:
+        answer = result_for(seen)
+        assert answer is not None
+        answer["result"]["contents"] = [{"uri": uri, "text": str(uri)} for uri in [*others, *kept]]
+        await talk.json(answer)
+
+    caller = open_house.caller(era)
+    with open_house.upstream.scripted(script):
+        reply = caller.say("resources/read", {"uri": DOC})
+    assert [item["uri"] for item in reply.json()["result"]["contents"]] == kept
+    assert b"passwd" not in reply.body
+
+
+@pytest.mark.parametrize("contents", [{"0": {"uri": PRIVATE}}, "private/key", [[{"uri": PRIVATE}]]])
+def test_contents_that_cannot_be_filtered_are_not_delivered(open_house: House, era: str, contents: Any) -> None:
+    async def script(seen: Seen, talk: Talk) -> None:
+        answer = result_for(seen)
+        assert answer is not None
+        answer["result"]["contents"] = contents
+        await talk.json(answer)
+
+    caller = open_house.caller(era)
+    with open_house.upstream.scripted(script):
+        reply = caller.say("resources/read", {"uri": DOC})
+    assert b"private/key" not in reply.body
+
+
 def test_capabilities_are_those_that_are_served(open_house: House, era: str) -> None:
     async def script(seen: Seen, talk: Talk) -> None:
         answer = result_for(seen)
