@@ -97,7 +97,7 @@ fn filter(flight: &Flight, request: &Request, result: &mut Object) -> Result<(),
         Method::Initialize | Method::Discover => list::filter_capabilities(result, request.era)?,
         // Whoever reads it was judged for it; a cache in between was not.
         Method::ResourcesRead => {
-            read_only(flight, request, result);
+            read_only(flight, request, result)?;
             if request.era == Era::Stateless {
                 list::make_private(result);
             }
@@ -110,14 +110,16 @@ fn filter(flight: &Flight, request: &Request, result: &mut Object) -> Result<(),
 }
 
 /// What is read may hold other resources than the one that was asked for: those that the caller may read.
-fn read_only(flight: &Flight, request: &Request, result: &mut Object) {
+fn read_only(flight: &Flight, request: &Request, result: &mut Object) -> Result<(), Withheld> {
     let asked = request.target();
-    if let Some(Value::Array(contents)) = result.get_mut("contents") {
-        contents.retain(|item| match item.get("uri").and_then(Value::as_str) {
-            Some(uri) => asked == Target::Resource(uri) || flight.may_read(uri),
-            None => true,
-        });
-    }
+    let Some(Value::Array(contents)) = result.get_mut("contents") else {
+        return Err(UpstreamFault::ResultShape.into());
+    };
+    contents.retain(|item| match item.get("uri").and_then(Value::as_str) {
+        Some(uri) => asked == Target::Resource(uri) || flight.may_read(uri),
+        None => false,
+    });
+    Ok(())
 }
 
 /// Completes the template of a resource with values alone that lead to what the caller could read.
@@ -129,7 +131,8 @@ fn complete_only(flight: &Flight, request: &Request, result: &mut Object) -> Res
     let facts = exchange::facts(work, flight.intent.request_facts(&work.head), Class::Read)?;
     let lister = work.live.snapshot.lister(&facts);
     let leads = |value: &str| {
-        let expanded = uri::expand(template, name, value);
+        // What cannot be placed leads nowhere that could be judged.
+        let Some(expanded) = uri::expand(template, name, value) else { return false };
         if uri::is_normal(&expanded) {
             lister.could_resource(&expanded)
         } else {

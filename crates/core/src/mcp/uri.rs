@@ -44,9 +44,10 @@ pub fn is_template(template: &str) -> bool {
 }
 
 /// The template with `value` in place of the expression that names `variable` alone (RFC 6570 section 3.2); other
-/// expressions stay. What cannot stand in a URI is percent-encoded, and behind `+` or `#` reserved characters are not.
+/// expressions stay. `None` if no expression names it alone. What cannot stand in a URI is percent-encoded, and behind `+` or `#` reserved characters are not.
 #[must_use]
-pub fn expand(template: &str, variable: &str, value: &str) -> String {
+pub fn expand(template: &str, variable: &str, value: &str) -> Option<String> {
+    let mut placed = false;
     let mut out = String::with_capacity(template.len() + value.len());
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -57,6 +58,7 @@ pub fn expand(template: &str, variable: &str, value: &str) -> String {
             _ => ("", expression),
         };
         if name.trim_end_matches('*').split(':').next() == Some(variable) {
+            placed = true;
             out.push_str(match operator {
                 "+" => "",
                 other => other,
@@ -74,7 +76,7 @@ pub fn expand(template: &str, variable: &str, value: &str) -> String {
         rest = behind;
     }
     out.push_str(rest);
-    out
+    placed.then_some(out)
 }
 
 fn encode(value: &str, reserved: bool, out: &mut String) {
@@ -184,14 +186,15 @@ mod tests {
         for (template, value, expanded) in [
             ("test://{id}/data", "7", "test://7/data"),
             ("file:///{+path}", "a/b c", "file:///a/b%20c"),
-            ("file:///{path}", "a/b", "file:///{path}"),
             ("file:///{id}/{path}", "../x", "file:///..%2Fx/{path}"),
             ("https://e.com/x{?id}", "a&b", "https://e.com/x?id=a%26b"),
             ("https://e.com{/id}", "é", "https://e.com/%C3%A9"),
         ] {
             let variable = if template.contains("{+path}") { "path" } else { "id" };
-            assert_eq!(expand(template, variable, value), expanded);
+            assert_eq!(expand(template, variable, value).as_deref(), Some(expanded));
         }
+        assert_eq!(expand("file:///{path}", "id", "a/b"), None);
+        assert_eq!(expand("file:///{+dir,id}", "id", "a/b"), None);
     }
 
     #[test]
