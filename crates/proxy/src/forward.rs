@@ -54,14 +54,12 @@ pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work, slot
     let timeout = if stays { OPENING } else { Duration::from_secs(flight.work.server().timeout_s) };
     let mut sending = pin!(upstream.send(lease, request, timeout, flight.holding()));
     let sent = loop {
-        match tokio::time::timeout(CHECK, sending.as_mut()).await {
-            Ok(sent) => break sent,
-            Err(_) => {
-                let over = if stays { flight.overtaken() } else { flight.locked_down() };
-                if let Some(refusal) = over {
-                    return flight.fail(refusal, Outcome::Cancelled);
-                }
-            }
+        if let Ok(sent) = tokio::time::timeout(CHECK, sending.as_mut()).await {
+            break sent;
+        }
+        let over = if stays { flight.overtaken() } else { flight.locked_down() };
+        if let Some(refusal) = over {
+            return flight.fail(refusal, Outcome::Cancelled);
         }
     };
     match sent {
