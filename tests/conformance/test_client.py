@@ -39,14 +39,20 @@ ODD = {"sep-2322-client-request-state"}
 def test_the_upstream_sees_the_client_as_it_is(
     scenario: str, revision: str, node: str, tmp_path: Path, issuer: Issuer
 ) -> None:
-    found = {}
-    for way, who in (("bare", None), ("through", issuer)):
+    def visit(way: str, who: Issuer | None) -> tuple[suite.Verdict, list[str]]:
         (tmp_path / way).mkdir()
         with Stage(tmp_path / way, who) as stage:
             words = ["client", "--command", stage.command, "--scenario", scenario, "--spec-version", revision]
-            found[way] = suite.run(node, words, tmp_path / way / "out")
-            if way == "bare":
-                assert (found[way].code == 0 or scenario in ODD, found[way].failing()) == (True, []), found[way].told
-                assert found[way].count("SUCCESS") > 0, found[way].told
-    differing = suite.differences(found["bare"], found["through"], suite.complaints(tmp_path / "through" / "out"))
-    assert not differing, "\n".join([*differing, *stage.said])
+            return suite.run(node, words, tmp_path / way / "out"), stage.said
+
+    bare, _ = visit("bare", None)
+    assert (bare.code == 0 or scenario in ODD, bare.failing()) == (True, []), bare.told
+    assert bare.count("SUCCESS") > 0, bare.told
+    # The suite's server asks on the session's own stream, and asks nobody if the call is quicker than the GET that opens
+    # it. On a busy machine a client may lose that race, so it may run once more.
+    for way in ("through", "once-more"):
+        through, said = visit(way, issuer)
+        differing = suite.differences(bare, through, suite.complaints(tmp_path / way / "out"))
+        if not differing:
+            return
+    raise AssertionError("\n".join([*differing, *said]))
