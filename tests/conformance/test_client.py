@@ -48,8 +48,8 @@ def test_the_upstream_sees_the_client_as_it_is(
     bare, _ = visit("bare", None)
     assert (bare.code == 0 or scenario in ODD, bare.failing()) == (True, []), bare.told
     assert bare.count("SUCCESS") > 0, bare.told
-    # The suite's server asks on the session's own stream, and asks nobody if the call is quicker than the GET that opens
-    # it. On a busy machine a client may lose that race, so it may run once more.
+    # The suite's server asks on the session's own stream, and asks nobody if the call is quicker than the GET that
+    # opens it. On a busy machine a client may lose that race, so it may run once more.
     for way in ("through", "once-more"):
         through, said = visit(way, issuer)
         differing = suite.differences(bare, through, suite.complaints(tmp_path / way / "out"))
