@@ -21,6 +21,7 @@ const ASKS: usize = 64;
 const SESSIONS: usize = 65_536;
 /// How long a request of a server may wait for its client.
 const PATIENCE: Duration = Duration::from_secs(600);
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// Everything that is open, by session.
 #[derive(Debug, Default)]
@@ -122,28 +123,26 @@ impl Dialogues {
         all.get(session).is_some_and(|open| open.asks.values().any(|ask| ask.progress.as_ref() == Some(token)))
     }
 
-    /// Keeps a request of a server under the id that the client is asked with. What waited too long is dropped, which
-    /// records it as cancelled.
+    /// Keeps a request of a server under the id that the client is asked with. Where too many wait the oldest is dropped,
+    /// which records it as cancelled.
     pub fn ask(&self, session: &Arc<str>, id: &str, ask: OpenAsk) {
         let dropped = self.open(session, |dialogue| {
-            let mut dropped: Vec<OpenAsk> =
-                dialogue.asks.extract_if(|_, ask| ask.since.elapsed() > PATIENCE).map(|(_, ask)| ask).collect();
-            if dialogue.asks.len() >= ASKS
-                && let Some(oldest) = dialogue.asks.iter().min_by_key(|(_, ask)| ask.since).map(|(id, _)| id.clone())
-            {
-                dropped.extend(dialogue.asks.remove(&oldest));
-            }
+            let oldest = dialogue.asks.iter().min_by_key(|(_, ask)| ask.since).map(|(id, _)| id.clone());
+            let full = dialogue.asks.len() >= ASKS;
+            let dropped = oldest.filter(|_| full).and_then(|oldest| dialogue.asks.remove(&oldest));
             dialogue.asks.insert(id.to_owned(), ask);
             dropped
         });
-        // Their records are written outside the lock.
+        // Its record is written outside the lock.
         drop(dropped);
     }
 
     /// Takes the request that a client answers.
     #[must_use]
     pub fn answered(&self, session: &str, id: &str) -> Option<OpenAsk> {
-        self.change(session, |dialogue| dialogue.asks.remove(id)).flatten()
+        self.change(session, |dialogue| dialogue.asks.remove(id))
+            .flatten()
+            .filter(|ask| ask.since.elapsed() <= PATIENCE)
     }
 
     /// Takes the request that its server withdraws, with the id that the client knows it by.
@@ -156,10 +155,36 @@ impl Dialogues {
         .flatten()
     }
 
+    /// Drops what has waited too long, and the sessions in which nothing is open after that: their clients may never
+    /// come back.
+    fn sweep(&self) {
+        let mut late = Vec::new();
+        self.0.lock().retain(|_, dialogue| {
+            late.extend(dialogue.asks.extract_if(|_, ask| ask.since.elapsed() > PATIENCE));
+            !(dialogue.flights.is_empty() && dialogue.asks.is_empty())
+        });
+        drop(late);
+    }
+
+    /// Drops everything, so that what is open when the gateway stops is recorded as cancelled.
+    pub fn clear(&self) {
+        let open = std::mem::take(&mut *self.0.lock());
+        drop(open);
+    }
+
     /// Forgets a session that has ended.
     pub fn end(&self, session: &str) {
         let ended = self.0.lock().remove(session);
         drop(ended);
+    }
+}
+
+/// Drops what has waited too long, for as long as the runtime lives.
+pub async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        shared.dialogues.sweep();
     }
 }
 

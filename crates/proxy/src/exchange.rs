@@ -65,9 +65,12 @@ pub async fn run(trail: &mut Trail, mut work: Work) -> Result<Answer, Refusal> {
         return client_answer::run(trail, work).await;
     }
     let id = work.message.id().cloned();
-    let mut slot = quota::open_stream(&work).map_err(|refusal| for_message(refusal, &work.message))?;
+    let mut slot = None;
     for _ in 0..ATTEMPTS {
         let permit = decide(trail, &mut work).map_err(|refusal| for_message(refusal, &work.message))?;
+        if slot.is_none() {
+            slot = quota::open_stream(&work).map_err(|refusal| for_message(refusal, &work.message))?;
+        }
         let written = trail.intent(&work.shared).await;
         let mut intent = written.map_err(|fault| no_record(&work.shared, &fault, id.clone()))?;
         let lease = match work.endpoint.upstream.checkout().await {

@@ -188,10 +188,11 @@ impl Flight {
         }
     }
 
-    /// Whether the caller may read this resource, or hear of it.
+    /// Whether the caller may read this resource, or hear of it, by what is in force now: a call may have been sent long ago.
     #[must_use]
     pub fn may_read(&self, uri: &str) -> bool {
         let work = &self.work;
+        let live = work.shared.live();
         let Ok(facts) = exchange::facts(work, self.intent.request_facts(&work.head), Class::Read) else {
             return false;
         };
@@ -204,7 +205,7 @@ impl Flight {
                 let resource_uri = Some(uri.to_owned());
                 let bare = Facts { tool: None, prompt: None, arguments: None, ..facts.clone() };
                 let facts = Facts { mcp_method: method.to_owned(), resource_uri, class: Some(Class::Read), ..bare };
-                matches!(work.live.snapshot.decide(&facts, Memory::On).verdict, Verdict::Allow(_))
+                matches!(live.snapshot.decide(&facts, Memory::On).verdict, Verdict::Allow(_))
             })
     }
 

@@ -61,6 +61,7 @@ impl Gateway {
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(listen::serve(listener, Arc::clone(&shared), stopped));
         runtime.spawn(crate::denials::report(Arc::clone(&shared)));
+        runtime.spawn(crate::dialogue::sweep(Arc::clone(&shared)));
         Ok(Self { runtime: Mutex::new(Some(runtime)), shared, address, stop: Mutex::new(Some(stop)) })
     }
 
@@ -98,6 +99,7 @@ impl Gateway {
         let Some(runtime) = self.runtime.lock().take() else { return true };
         let clean = asked && runtime.block_on(drained).unwrap_or(false);
         runtime.shutdown_timeout(Duration::from_secs(1));
+        self.shared.dialogues.clear();
         crate::denials::flush(&self.shared);
         clean
     }

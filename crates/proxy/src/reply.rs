@@ -83,7 +83,8 @@ fn filter(flight: &Flight, request: &Request, result: &mut Object) -> Result<(),
     if let Some(listed) = request.kind.lists() {
         // Whoever got here has been resolved; nobody else is shown anything.
         let facts = exchange::facts(work, flight.intent.request_facts(&work.head), Class::Read)?;
-        let lister = work.live.snapshot.lister(&facts);
+        let live = work.shared.live();
+        let lister = live.snapshot.lister(&facts);
         let may = |name: &str| match listed {
             Listed::Tools => lister.could(name),
             Listed::Prompts => lister.could_prompt(name),
@@ -115,6 +116,7 @@ fn read_only(flight: &Flight, request: &Request, result: &mut Object) -> Result<
     let Some(Value::Array(contents)) = result.get_mut("contents") else {
         return Err(UpstreamFault::ResultShape.into());
     };
+    list::check_length(contents)?;
     contents.retain(|item| match item.get("uri").and_then(Value::as_str) {
         Some(uri) => asked == Target::Resource(uri) || flight.may_read(uri),
         None => false,
@@ -129,7 +131,8 @@ fn complete_only(flight: &Flight, request: &Request, result: &mut Object) -> Res
         return Ok(());
     };
     let facts = exchange::facts(work, flight.intent.request_facts(&work.head), Class::Read)?;
-    let lister = work.live.snapshot.lister(&facts);
+    let live = work.shared.live();
+    let lister = live.snapshot.lister(&facts);
     let leads = |value: &str| {
         // What cannot be placed leads nowhere that could be judged.
         let Some(expanded) = uri::expand(template, name, value) else { return false };
@@ -145,6 +148,7 @@ fn complete_only(flight: &Flight, request: &Request, result: &mut Object) -> Res
     let Some(Value::Array(values)) = completion.get_mut("values") else {
         return Err(UpstreamFault::ResultShape.into());
     };
+    list::check_length(values)?;
     let before = values.len();
     values.retain(|value| value.as_str().is_some_and(leads));
     if values.len() < before {

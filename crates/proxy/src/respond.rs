@@ -77,7 +77,8 @@ pub fn refusal(refusal: &Refusal, asked: &Asked<'_>) -> Answer {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         Reason::Limit => {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
+            let seconds = refusal.data.as_ref().and_then(|data| data.get("retry_after")?.as_number()?.as_i64());
+            answer.headers_mut().extend(seconds.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
         }
         // What follows such a head or body on the connection cannot be trusted to be a request.
         Reason::Header | Reason::TooLarge | Reason::Timeout => {

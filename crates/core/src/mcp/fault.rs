@@ -15,6 +15,8 @@ pub enum UpstreamFault {
     ErrorShape,
     #[error("the server sent a result that is not an object of the expected shape")]
     ResultShape,
+    #[error("the server sent more items at once than are looked at; it can send them in pages")]
+    TooMany,
     /// A result that is not the end of the call (2026-07-28, Results): `input_required`, `task` or unknown.
     #[error("the server sent a result of type `{}`, which is not served here", .0.escape_debug())]
     ResultType(String),

@@ -8,6 +8,8 @@ use crate::json::{Object, Value};
 
 /// The capabilities of servers that are served. Tasks and whatever else is not known here are not offered.
 const SERVED: [&str; 6] = ["tools", "prompts", "resources", "completions", "logging", "extensions"];
+/// The most items of one answer that are judged one by one. Servers with more send pages.
+const ITEMS: usize = 5_000;
 /// The one extension that needs nothing but resources: Apps (SEP-1865).
 const APPS: &str = "io.modelcontextprotocol/ui";
 
@@ -20,6 +22,7 @@ const APPS: &str = "io.modelcontextprotocol/ui";
 ///
 /// # Errors
 /// [`UpstreamFault::ResultShape`] if there is no array of items: what cannot be filtered is not shown.
+/// [`UpstreamFault::TooMany`] for a list that is too long.
 pub fn filter(
     result: &mut Object,
     listed: Listed,
@@ -28,10 +31,11 @@ pub fn filter(
 ) -> Result<usize, UpstreamFault> {
     let (items, name) = listed.members();
     let Some(Value::Array(items)) = result.get_mut(items) else { return Err(UpstreamFault::ResultShape) };
+    check_length(items)?;
     let before = items.len();
     let mut seen = BTreeSet::new();
     items.retain(|item| match item.get(name) {
-        Some(Value::String(name)) => can_be_asked_for(listed, name, item) && keep(name) && seen.insert(name.clone()),
+        Some(Value::String(name)) => can_be_asked_for(listed, name, item) && seen.insert(name.clone()) && keep(name),
         _ => false,
     });
     let dropped = before - items.len();
@@ -39,6 +43,14 @@ pub fn filter(
         make_private(result);
     }
     Ok(dropped)
+}
+
+/// Whether a list is short enough to be judged item by item while others wait.
+///
+/// # Errors
+/// [`UpstreamFault::TooMany`] for a longer one.
+pub fn check_length(items: &[Value]) -> Result<(), UpstreamFault> {
+    if items.len() > ITEMS { Err(UpstreamFault::TooMany) } else { Ok(()) }
 }
 
 fn can_be_asked_for(listed: Listed, name: &str, item: &Value) -> bool {

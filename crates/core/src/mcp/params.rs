@@ -23,7 +23,7 @@ const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "criti
 /// What a `subscriptions/listen` can ask for (2026-07-28, Subscriptions).
 const LISTEN: [&str; 4] = ["toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions"];
 /// The most resources that one `subscriptions/listen` may name.
-const SUBSCRIPTIONS: usize = 1_000;
+pub(super) const SUBSCRIPTIONS: usize = 1_000;
 /// The longest tool name (2025-11-25, Tools, Tool Names).
 const TOOL_NAME_BYTES: usize = 128;
 const PROMPT_NAME_BYTES: usize = 256;

@@ -1,6 +1,7 @@
 //! Judges the messages of one upstream event stream: what of it may reach the client.
 
 use super::message::body;
+use super::params::SUBSCRIPTIONS;
 use super::read::strip_ours;
 use super::response::{Response, from_object};
 use super::{Era, Id, UpstreamFault};
@@ -125,6 +126,8 @@ impl Notice {
     pub fn retain_subscriptions(&mut self, mut keep: impl FnMut(&str) -> bool) {
         let named = self.params.as_mut().and_then(|params| params.get_mut("notifications")?.as_object_mut());
         if let Some(Value::Array(uris)) = named.and_then(|named| named.get_mut("resourceSubscriptions")) {
+            // No more than these can have been asked for.
+            uris.truncate(SUBSCRIPTIONS);
             uris.retain(|uri| uri.as_str().is_some_and(&mut keep));
         }
     }

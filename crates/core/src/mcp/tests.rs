@@ -356,6 +356,39 @@ fn a_list_keeps_what_may_be_seen_in_order() {
 }
 
 #[test]
+fn a_list_that_is_too_long_to_be_judged_is_not_shown() {
+    let of = |count: usize| {
+        let items: Vec<String> = (0..count).map(|number| format!(r#"{{"name":"t{number}"}}"#)).collect();
+        let text = format!(r#"{{"tools":[{}]}}"#, items.join(","));
+        let mut list = json::parse(text.as_bytes(), &Limits::ANSWER).unwrap().as_object().unwrap().clone();
+        filter(&mut list, Listed::Tools, |_| true, Era::Session)
+    };
+    assert_eq!((of(5_000), of(5_001)), (Ok(0), Err(UpstreamFault::TooMany)));
+}
+
+#[test]
+fn every_method_that_is_read_can_be_decided() {
+    for (era, names) in [
+        (
+            Era::Session,
+            "initialize ping logging/setLevel tools/list tools/call prompts/list prompts/get resources/list resources/templates/list resources/read resources/subscribe resources/unsubscribe completion/complete notifications/initialized notifications/cancelled notifications/progress notifications/roots/list_changed",
+        ),
+        (
+            Era::Stateless,
+            "server/discover tools/list tools/call prompts/list prompts/get resources/list resources/templates/list resources/read completion/complete subscriptions/listen",
+        ),
+    ] {
+        for name in names.split(' ') {
+            assert!(Method::find(name, era).is_some(), "{name}");
+            assert!(crate::facts::method::Method::find(name).is_some(), "{name}");
+        }
+    }
+    for name in ["sampling/createMessage", "elicitation/create", "roots/list"] {
+        assert!(round::is_known(name) && crate::facts::method::SERVER_REQUESTS.contains(&name), "{name}");
+    }
+}
+
+#[test]
 fn a_tool_that_would_mirror_arguments_into_a_dangerous_field_is_not_shown() {
     let shown = |schema: &str| {
         let mut result = object(&format!(r#"{{"tools":[{{"name":"a","inputSchema":{schema}}}]}}"#));
