@@ -21,6 +21,10 @@ from ostiary.fields import (
     Bytes,
     Direct,
     Domain,
+    FederationPreset,
+    FetchUrl,
+    GrantLife,
+    HeaderName,
     Host,
     Listen,
     Moment,
@@ -29,10 +33,13 @@ from ostiary.fields import (
     Origin,
     PemSource,
     Pins,
+    Preset,
     PrincipalType,
     Seconds,
     SecretReference,
+    StoreReference,
     StoreUrl,
+    Switch,
     TokenLife,
     UpstreamIdentity,
     UpstreamUrl,
@@ -114,10 +121,12 @@ class PersonSection(_Section):
 
 
 class JwksSection(_Section):
-    """The public keys of an issuer."""
+    """The public keys of an issuer: one of the two."""
 
-    file: Word
+    file: Word | None = None
     """A JSON Web Key Set. It is read again when it changes."""
+    url: FetchUrl | None = None
+    """Where a JSON Web Key Set is fetched from, again and again."""
 
 
 class ClaimsSection(_Section):
@@ -156,11 +165,83 @@ class IssuerSection(_Section):
     """Whether subjects act in person: always, or through the client ids listed."""
 
 
+class ProviderSection(_Section):
+    """An OpenID provider at which people sign in."""
+
+    preset: Preset = "generic"
+    """What is known of its kind."""
+    issuer: FetchUrl
+    """Its exact issuer identifier; its metadata is found from there."""
+    client_id: Word
+    """How the gateway is known to it."""
+    client_secret: SecretReference | None = None
+    """The secret of that client, as `env:NAME` or `file:PATH`."""
+    scopes: Annotated[tuple[Word, ...], Field(min_length=1)] = ("openid", "email", "profile")
+    """What is asked for at sign-in."""
+    claims: ClaimsSection = ClaimsSection()
+    """Which claims become facts; what is not said here is as the preset knows it."""
+    email_domains: Annotated[tuple[Domain, ...], Field(min_length=1)] | None = None
+    """The domains whose addresses this provider may vouch for. Only then are `email` and `domain` facts."""
+
+
 class IdentitySection(_Section):
     """Who is believed."""
 
+    providers: Mapping[Name, ProviderSection] = Field(default_factory=dict)
+    """OpenID providers at which people sign in."""
     issuers: Mapping[Name, IssuerSection] = Field(default_factory=dict)
     """Issuers of JWTs that are accepted from others."""
+
+
+class OAuthSection(_Section):
+    """The gateway as an authorization server: what it issues, and to which clients."""
+
+    dynamic_registration: Switch = False
+    """Whether clients may register themselves (RFC 7591): limited, and expiring when unused."""
+    access_token_ttl: TokenLife = Field("10m", validate_default=True)
+    """The life of access tokens."""
+    refresh_token_ttl: GrantLife = Field("8h", validate_default=True)
+    """The life of each refresh token; every use brings a new one."""
+    allowed_client_id_domains: tuple[Domain, ...] = ()
+    """The domains whose client ID metadata documents are taken. Without any, all are."""
+    default_ceiling: tuple[ActionClass, ...] = ("read", "query")
+    """The classes that people are asked for up front on behalf of a client that nobody registered."""
+    owner_lease: GrantLife = Field("720h", validate_default=True)
+    """How long an owner counts as live after the last sign-in or confirmation."""
+    danger_loopback_clients: Switch = False
+    """Take client ID metadata documents from this machine. Only for trying out: `gateway.url` must be loopback."""
+    ca_file: Word | None = None
+    """Further certificate authorities, in PEM, for those documents on this machine."""
+
+
+class PrivateKeyJwtSection(_Section):
+    """A client that signs its own assertions (RFC 7523)."""
+
+    jwks: JwksSection
+
+
+class FederatedSection(_Section):
+    """A workload that shows a token of its platform."""
+
+    preset: FederationPreset | None = None
+    """Whose tokens: what is known of the platform."""
+    issuer: FetchUrl | None = None
+    """The exact issuer; the preset may know it."""
+    jwks: JwksSection | None = None
+    """Its keys; by default found from the issuer."""
+    subject: Word
+    """The exact subject."""
+    audience: Word | None = None
+    """The exact audience. By default `gateway.url`."""
+
+
+class CredentialSection(_Section):
+    """One way in which an agent or service proves who it is at the token endpoint: one of the two."""
+
+    private_key_jwt: PrivateKeyJwtSection | None = None
+    """By assertions that it signs."""
+    federated: FederatedSection | None = None
+    """By a token of the platform that it runs on."""
 
 
 class CeilingSection(_Section):
@@ -191,7 +272,13 @@ class AgentSection(_Section):
     subject: Word | None = None
     """What that issuer calls it."""
     clients: Mapping[Name, Words] = Field(default_factory=dict)
-    """Client ids, by issuer, through which this agent acts for others."""
+    """Client ids, by issuer, through which this agent acts for others. `local` is the gateway itself."""
+    deputy: Name | None = None
+    """Who answers for it where the owner no longer does."""
+    third_party: Word | None = None
+    """Whose agent it is, if not ours."""
+    credentials: tuple[CredentialSection, ...] = ()
+    """How it gets tokens here, without a browser."""
 
 
 class ServiceSection(_Section):
@@ -205,6 +292,8 @@ class ServiceSection(_Section):
     """The issuer (of `type: service`) whose subject it is. By default the gateway itself."""
     subject: Word | None = None
     """What that issuer calls it."""
+    credentials: tuple[CredentialSection, ...] = ()
+    """How it gets tokens here."""
 
 
 class ToolSection(_Section):
@@ -212,6 +301,15 @@ class ToolSection(_Section):
 
     action_class: ActionClass = Field(alias="class")
     """What calling it does."""
+
+
+class StoredCredentialSection(_Section):
+    """A credential from the store, for a server that knows no JWT of ours."""
+
+    credential: StoreReference
+    """Which: `store:NAME`, set by `ostiary credentials set NAME`."""
+    header: HeaderName = "Authorization"
+    """The header that carries it."""
 
 
 class ServerSection(_Section):
@@ -223,8 +321,8 @@ class ServerSection(_Section):
     """The person who answers for it."""
     environment: Name | None = None
     """Where it runs, as in `production`."""
-    identity: UpstreamIdentity = "jwt"
-    """How the gateway is known to it: by a JWT for each call, or not at all."""
+    identity: UpstreamIdentity | StoredCredentialSection = "jwt"
+    """How the gateway is known to it: by a JWT for each call, by a stored credential, or not at all."""
     tools: Mapping[Word, ToolSection] = Field(default_factory=dict)
     """Its tools, by name."""
     default_class: ActionClass = "admin"
@@ -247,6 +345,7 @@ class Document(_Section):
     people: Mapping[Name, PersonSection] = Field(default_factory=dict)
     """Who may own agents, services and servers."""
     identity: IdentitySection = IdentitySection()
+    oauth: OAuthSection = Field(default_factory=lambda: OAuthSection.model_validate({}))
     agents: Mapping[Name, AgentSection] = Field(default_factory=dict)
     """The agents that are known. Others are refused."""
     services: Mapping[Name, ServiceSection] = Field(default_factory=dict)
@@ -274,6 +373,8 @@ class Config:
     audit: AuditSection
     people: Mapping[str, PersonSection]
     issuers: Mapping[str, IssuerSection]
+    providers: Mapping[str, ProviderSection]
+    oauth: OAuthSection
     agents: Mapping[str, AgentSection]
     services: Mapping[str, ServiceSection]
     servers: Mapping[str, ServerSection]

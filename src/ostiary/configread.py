@@ -86,6 +86,8 @@ class _Reader:
             audit=document.audit,
             people=document.people,
             issuers=document.identity.issuers,
+            providers=document.identity.providers,
+            oauth=document.oauth,
             agents=document.agents,
             services=document.services,
             servers=document.servers,

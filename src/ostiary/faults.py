@@ -21,13 +21,9 @@ Path = tuple[str | int, ...]
 NOT_IN_THIS_VERSION: tuple[tuple[str, ...], ...] = (
     ("audit", "retain"),
     ("audit", "anchor"),
-    ("identity", "providers"),
-    ("identity", "issuers", "*", "jwks", "url"),
-    ("oauth",),
     ("apps",),
     ("limits",),
     ("ask",),
-    ("agents", "*", "credentials"),
     ("servers", "*", "command"),
     ("servers", "*", "limits"),
 )

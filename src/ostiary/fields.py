@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from ostiary.addresses import ODD_IPV4, bracketed, canonical_host, split_address
+from ostiary.addresses import ODD_IPV4, bracketed, canonical_host, is_loopback, split_address
 
 ActionClass = Literal["read", "query", "update", "admin"]
 PrincipalType = Literal["human", "service", "agent"]
@@ -25,6 +25,7 @@ CLASSES = ("read", "query", "update", "admin")
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 RESERVED_ISSUERS = ("local", "client")
 MAX_TTL_S = 3600
+MAX_GRANT_S = 90 * 24 * 3600
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -35,6 +36,8 @@ _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)\Z")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+\Z")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
+_KEPT_HEADERS = {"host", "connection", "content-type", "content-length", "transfer-encoding", "accept", "te", "upgrade"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -345,12 +348,61 @@ def _moment(value: Any) -> int:
     return seconds
 
 
+def _fetch_url(value: Any) -> str:
+    """Read the URL of somebody else: https, or http on this machine."""
+    what = "the URL of an issuer"
+    url = _split_url(value, what)
+    _authority(url, what)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        refuse(f"{describe(value)} is not encrypted", "write `https://`; plain http is taken on this machine only")
+    return str(value)
+
+
+def _switch(value: Any) -> bool:
+    if value in (True, "on"):
+        return True
+    if value in (False, "off"):
+        return False
+    refuse(f"{describe(value)} is neither on nor off", "write `on` or `off`")
+
+
+def _grant_life(value: Any) -> int:
+    seconds = _duration(value)
+    if seconds > MAX_GRANT_S:
+        refuse(f"{describe(value)} is too long", "at most `2160h`")
+    return seconds
+
+
+def _store_reference(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("store:") and _NAME.match(value.removeprefix("store:")):
+        return value
+    refuse(
+        "a credential must not be written here", "write `store:NAME`, and set it with `ostiary credentials`", "secret"
+    )
+
+
+def _header_name(value: Any) -> str:
+    text = _text(value, "the name of a header")
+    if _HEADER.match(text) is None or text.lower() in _KEPT_HEADERS or text.lower().startswith("mcp-"):
+        refuse(f"`{text[:80]}` is not a header for a credential", "write `Authorization` or `X-Api-Key`")
+    return text
+
+
 def _schema(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **schema})
 
 
 Name = Annotated[str, BeforeValidator(_name), _schema(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """What people, agents, services, servers and issuers are called. Never holds `:` or `/`, which separate names."""
+FetchUrl = Annotated[str, BeforeValidator(_fetch_url), _schema(pattern="^https?://[^?#@]+$")]
+Switch = Annotated[
+    bool, BeforeValidator(_switch), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}]})
+]
+GrantLife = Annotated[int, BeforeValidator(_grant_life), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["8h"])]
+StoreReference = Annotated[str, BeforeValidator(_store_reference), _schema(pattern="^store:.+$")]
+HeaderName = Annotated[str, BeforeValidator(_header_name), _schema(examples=["Authorization", "X-Api-Key"])]
+Preset = Literal["generic", "entra", "google", "okta", "keycloak", "workos"]
+FederationPreset = Literal["kubernetes", "github-actions"]
 Word = Annotated[str, BeforeValidator(_word), _schema(minLength=1)]
 Seconds = Annotated[int, BeforeValidator(_timeout), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60s"])]
 TokenLife = Annotated[int, BeforeValidator(_ttl), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60m"])]

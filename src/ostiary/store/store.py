@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ostiary.store.paths import StorePath
 
 #: The newest file in `migrations/versions`.
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 BUSY_TIMEOUT_S: Final = 5
 SEALING_CHECK: Final = "sealing_check"
 LOCKDOWN: Final = "lockdown"
@@ -134,7 +134,8 @@ class Store:
         return self._sealing
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """Read in one transaction. Raises `StoreError`."""
         try:
             with self._engine.connect() as connection:
                 yield connection
@@ -142,9 +143,10 @@ class Store:
             raise StoreError(f"the store {self.path.database} cannot be read: {error.orig}") from error
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[sa.Connection]:
+    def changing(self) -> Iterator[sa.Connection]:
+        """Read and change in one transaction that nobody else changes meanwhile. Raises `StoreError`."""
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(immediate=True).begin() as connection:
                 yield connection
         except DatabaseError as error:
             raise StoreError(f"the store {self.path.database} cannot be changed: {error.orig}") from error
@@ -154,13 +156,13 @@ class Store:
     def all_keys(self) -> list[StoredKey]:
         """Return all keys, the newest first, without private parts."""
         query = sa.select(tables.keys).order_by(tables.keys.c.created_at.desc(), tables.keys.c.kid)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_stored_key(row, None) for row in connection.execute(query)]
 
     def signing_key(self) -> StoredKey | None:
         """Return the key that signs now, with its private part; `None` before the first one is made."""
         query = sa.select(tables.keys).where(tables.keys.c.retired_at.is_(None))
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
@@ -169,7 +171,7 @@ class Store:
     def add_key(self, kid: str, public: dict[str, str], seed: bytes, *, now: int) -> None:
         """Make `kid` the signing key. The one before retires: it can be verified with, and sign nothing more."""
         sealed = self.sealing.seal(seed, f"key {kid}")
-        with self._changing() as connection:
+        with self.changing() as connection:
             connection.execute(
                 sa.update(tables.keys).where(tables.keys.c.retired_at.is_(None)).values(retired_at=now, sealed=None)
             )
@@ -185,14 +187,14 @@ class Store:
         """Keep a snapshot's bytes and return their digest; keeping the same bytes again changes nothing."""
         digest = hashlib.sha256(data).hexdigest()
         row = insert(tables.snapshots).values(digest=digest, data=data, first_used_at=now).on_conflict_do_nothing()
-        with self._changing() as connection:
+        with self.changing() as connection:
             connection.execute(row)
         return digest
 
     def snapshot(self, digest: str) -> bytes | None:
         """Return the bytes of a snapshot that was once in force."""
         query = sa.select(tables.snapshots.c.data).where(tables.snapshots.c.digest == digest)
-        with self._reading() as connection:
+        with self.reading() as connection:
             data: bytes | None = connection.execute(query).scalar_one_or_none()
         return data
 
@@ -210,21 +212,21 @@ class Store:
 
     def lift(self) -> None:
         """End the lockdown; without one, nothing happens."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             connection.execute(sa.delete(tables.settings).where(tables.settings.c.name == LOCKDOWN))
 
     # Settings --------------------------------------------------------------------------------------------------------
 
     def _setting(self, name: str) -> dict[str, Any] | None:
         query = sa.select(tables.settings.c.value).where(tables.settings.c.name == name)
-        with self._reading() as connection:
+        with self.reading() as connection:
             text: str | None = connection.execute(query).scalar_one_or_none()
         return None if text is None else json.loads(text)
 
     def _set(self, name: str, value: dict[str, Any], *, now: int) -> None:
         changed = {"value": json.dumps(value, sort_keys=True), "changed_at": now}
         row = insert(tables.settings).values(name=name, **changed).on_conflict_do_update(["name"], set_=changed)
-        with self._changing() as connection:
+        with self.changing() as connection:
             connection.execute(row)
 
 
@@ -236,6 +238,13 @@ def _engine(database: Path) -> sa.Engine:
         # WAL lets `verify` and `keys list` read beside a running gateway; FULL keeps a rotation over a power cut.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.isolation_level = None  # transactions begin below, not with the first change
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # What is read before a change must still hold when the change is made.
+        immediate = connection.get_execution_options().get("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
 
