@@ -17,7 +17,7 @@ from joserfc.jwk import OKPKey
 from ostiary.store import StoredKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ostiary.store import Store
     from ostiary.tls import Pair
@@ -73,8 +73,13 @@ def describe(stored: Iterable[StoredKey]) -> list[dict[str, Any]]:
     ]
 
 
-def gateway_secrets(store: Store, *, now: int, tls: Pair | None = None) -> str:
-    """Return what the data plane is handed beside a snapshot, as JSON: signing and published keys, seal, TLS pair."""
+def gateway_secrets(
+    store: Store, *, now: int, tls: Pair | None = None, credentials: Mapping[str, str] | None = None
+) -> str:
+    """Return what the data plane is handed beside a snapshot, as JSON: signing and published keys, seal, TLS pair.
+
+    `credentials` are the header values, by name, that servers are shown in place of a JWT.
+    """
     key = ensure_key(store, now=now)
     return json.dumps(
         {
@@ -82,6 +87,7 @@ def gateway_secrets(store: Store, *, now: int, tls: Pair | None = None) -> str:
             "jwks": {"keys": published(store, now=now)},
             "seal": _base64url(store.sealing.derive("session ids")),
             "tls": None if tls is None else {"cert": tls.cert, "key": tls.key},
+            "credentials": dict(credentials or {}),
         },
         sort_keys=True,
     )

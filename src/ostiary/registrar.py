@@ -10,7 +10,7 @@ import json
 import os
 import pwd
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ostiary import keys
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ostiary.config import Config
+    from ostiary.control import Person
 
 
 class NotRecordedError(OperationError):
@@ -73,9 +74,9 @@ class Registrar:
         """Return seconds since the epoch."""
         return int(self._clock())
 
-    def record(self, kind: str, event: str, by: Operator | None, **fields: Any) -> str:
+    def record(self, kind: str, event: str, by: Operator | Person | None, **fields: Any) -> str:
         """Append one record and return its id; `by` is `None` for what nobody asked for. Raises `NotRecordedError`."""
-        asked = None if by is None else {"uid": by.uid, "login": by.login}
+        asked = None if by is None else asdict(by)
         members = {"kind": kind, "event": event, "by": asked, "snapshot": self.snapshot, **fields}
         try:
             return self._journal.append(json.dumps(members))

@@ -8,28 +8,37 @@ the old one running, and is told.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
 from ostiary import _core, keys
+from ostiary.acts import StartError, open_for_acts
+from ostiary.adminsocket import bind_unix
+from ostiary.authority import Authority
 from ostiary.compile import compile as compile_snapshot
 from ostiary.compile import snapshot_problem
-from ostiary.config import Config, load
-from ostiary.errors import ConfigError, OperationError, OstiaryError, Problem
+from ostiary.errors import ConfigError, OperationError, OstiaryError
+from ostiary.filestate import moved, read_files, tls_pair
+from ostiary.identity.remotekeys import RemoteKeys
 from ostiary.registrar import NotRecordedError, Operator, Registrar
-from ostiary.store import Store, StoreLock, StorePath
-from ostiary.tls import TlsError, read_pair
+from ostiary.registry.effective import Effective, effective
+from ostiary.store import credentials, registry
+from ostiary.store import epochs as epoch_store
 from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import socket
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from ostiary.config import Config
+    from ostiary.control import Epoch, Person
     from ostiary.oauth.token import AccessToken, TokenRequest
     from ostiary.store import StoredKey
     from ostiary.tls import Pair
@@ -38,14 +47,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 GRACE_S: Final = 10.0
-#: How often files that keep changing are read before what was read counts; the watch tells of the rest.
-READINGS: Final = 5
-#: What is read once, at the start.
-FIXED: Final = ("gateway.listen", "admin.listen", "store.url", "store.key", "audit.dir")
-
-
-class StartError(OperationError):
-    """The gateway cannot start."""
+#: How long the data plane serves without word from the store, in seconds.
+PATIENCE_S: Final = 10.0
 
 
 class ApplyError(OperationError):
@@ -65,14 +68,18 @@ class _Compiled:
     snapshot: _core.Snapshot
     data: bytes
     locked_down: bool
+    found: Effective
 
 
-class Runtime:
+class Runtime(Authority):
     """The gateway of this process. Its methods may be called from any thread; they take turns."""
 
-    def __init__(self, config: Config, registrar: Registrar, journal: _core.Journal) -> None:
+    def __init__(self, file: Config, registrar: Registrar, journal: _core.Journal) -> None:
         """Use `start`."""
-        self.config = config
+        super().__init__(registrar, file)
+        #: What the file alone says.
+        self.file = file
+        self.remote_keys = RemoteKeys(registrar.store, registrar.now)
         self.started_at = time.time()
         self.draining = False
         self.locked_down = False
@@ -82,11 +89,13 @@ class Runtime:
         #: Faults of our own that were survived.
         self.faults = 0
         self.stamps: Stamps = {}
-        self._registrar = registrar
         self._journal = journal
         self._turn = threading.RLock()
         self._closing = contextlib.ExitStack()
         self._secrets, self._digest = "", ""
+        #: The newest revocation that the data plane has heard of.
+        self._heard = 0
+        self._compiled: _core.Snapshot | None = None
         #: What the public door shows. Kept, so that an act of an operator needs no file.
         self._tls: Pair | None = None
         self._to_do_again = False
@@ -94,11 +103,13 @@ class Runtime:
         self._gateway: _core.Gateway | None = None
         #: Where operators reach this process.
         self.socket = registrar.store.path.socket
+        #: Where the data plane reaches the control app: bound before the first request can come.
+        self.control_socket: socket.socket
 
     @classmethod
     def start(cls, path: Path) -> Self:
         """Read the file at `path` and serve by it. Raises `OstiaryError` if anything is wrong; nothing runs then."""
-        config, stamps = _read(path.absolute(), ())
+        config, stamps = read_files(path.absolute(), ())
         if isinstance(config, ConfigError):
             raise config
         with contextlib.ExitStack() as opened:
@@ -112,10 +123,13 @@ class Runtime:
     def _serve(self) -> None:
         for problem in self.config.warnings:
             log.warning(str(problem))
-        self._registrar.record_lockdown(None)
-        compiled = self._compile(self.config)
-        digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
-        self._tls = _tls_pair(self.config)
+        self.registrar.record_lockdown(None)
+        self.control_socket = bind_unix(self.store.path.control_socket)
+        self.remote_keys.refresh(_key_urls(self.file))
+        compiled = self._compile(self.file)
+        self.config = compiled.found.config
+        digest = self.registrar.store.keep_snapshot(compiled.data, now=self.registrar.now())
+        self._tls = tls_pair(self.config)
         self._secrets = self._current_secrets(self._tls)
         self._record_snapshot("gateway_started", digest, Operator.of_this_process())
         try:
@@ -125,18 +139,21 @@ class Runtime:
                 self._secrets,
                 self._journal,
                 threads=max(2, os.cpu_count() or 2),
+                epochs=self._news(),
+                control=str(self.store.path.control_socket),
+                patience=PATIENCE_S,
             )
         except ValueError as error:
-            self._registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
+            self.registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
             raise StartError(f"the data plane does not start: {error}") from error
         except OSError as error:
-            self._registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
+            self.registrar.record("admin", "gateway_stopped", None, detail={"clean": True, "why": str(error)})
             raise StartError(
                 f"gateway.listen {self.config.gateway.listen} cannot be had: {error}",
                 hint="another process may hold the address",
             ) from error
-        self._digest, self.locked_down = digest, compiled.locked_down
-        self._registrar.snapshot = digest
+        self._digest, self.locked_down, self._compiled = digest, compiled.locked_down, compiled.snapshot
+        self.registrar.snapshot = digest
         self.generation = 1
         log.info(
             "serving",
@@ -168,14 +185,15 @@ class Runtime:
         Never raises for what stands in them: the old snapshot stays, and log, metrics and readiness tell why.
         """
         with self._turn:
-            config, stamps = _read(self.config.path, self.config.sources)
+            config, stamps = read_files(self.file.path, self.file.sources)
             self._to_do_again = False
             if isinstance(config, ConfigError):
                 self._refuse_reload(cause, [str(problem) for problem in config.problems])
                 # The old files count as well: putting them back ends the complaint.
-                return {**take_stamps(self.config.sources), **stamps}
+                return {**take_stamps(self.file.sources), **stamps}
+            self.remote_keys.refresh(_key_urls(config))
             try:
-                changed = self._put_in_force(config, _tls_pair(config), event="snapshot_applied")
+                changed = self._put_in_force(config, tls_pair(config), event="snapshot_applied")
             except ConfigError as error:
                 self._refuse_reload(cause, [str(problem) for problem in error.problems])
                 return stamps
@@ -184,13 +202,13 @@ class Runtime:
                 self._refuse_reload(cause, [str(error)])
                 self._to_do_again = True
                 return stamps
-            for setting in _moved(self.config, config):
+            for setting in moved(self.file, config):
                 log.warning(f"{setting} has changed, and counts from the next start on")
             for problem in config.warnings:
-                if problem not in self.config.warnings:
+                if problem not in self.file.warnings:
                     log.warning(str(problem))
             mended = bool(self.last_reload.problems)
-            self.config = config
+            self.file = config
             self.last_reload = Reload(at=time.time())
             self.reloads["applied" if changed else "unchanged"] += 1
             if changed:
@@ -209,25 +227,38 @@ class Runtime:
             block=problems,
         )
 
-    def _compile(self, config: Config) -> _Compiled:
-        store = self._registrar.store
-        keys.ensure_key(store, now=self._registrar.now())
+    def _compile(self, file: Config) -> _Compiled:
+        store, now = self.store, self.now()
+        keys.ensure_key(store, now=now)
+        found = effective(file, store, now=now)
         locked_down = store.lockdown() is not None
-        local_keys = keys.published(store, now=self._registrar.now())
-        data = compile_snapshot(config, local_keys=local_keys, lockdown=locked_down)
+        data = compile_snapshot(
+            found.config,
+            local_keys=keys.published(store, now=now),
+            lockdown=locked_down,
+            suspended=found.suspended,
+            remote_keys={
+                name: self.remote_keys.keys(issuer.jwks.url, issuer.algorithms, now=now)
+                for name, issuer in found.config.issuers.items()
+                if issuer.jwks.url is not None
+            },
+        )
         try:
             snapshot = _core.Snapshot(data)
         except _core.SnapshotError as error:
-            raise ConfigError([snapshot_problem(config, error.path, error.message)]) from error
-        return _Compiled(snapshot=snapshot, data=data, locked_down=locked_down)
+            raise ConfigError([snapshot_problem(file, error.path, error.message)]) from error
+        return _Compiled(snapshot=snapshot, data=data, locked_down=locked_down, found=found)
 
-    def _put_in_force(self, config: Config, tls: Pair | None, *, event: str | None, by: Operator | None = None) -> bool:
+    def _put_in_force(
+        self, file: Config, tls: Pair | None, *, event: str | None, by: Operator | Person | None = None
+    ) -> bool:
         """Compile and apply; false if nothing changes. With an `event` it is recorded first, or not done at all."""
-        compiled = self._compile(config)
+        compiled = self._compile(file)
         secrets = self._current_secrets(tls)
         if compiled.snapshot.digest == self._digest and secrets == self._secrets:
+            self.config = compiled.found.config
             return False
-        digest = self._registrar.store.keep_snapshot(compiled.data, now=self._registrar.now())
+        digest = self.registrar.store.keep_snapshot(compiled.data, now=self.registrar.now())
         if event is not None:
             self._record_snapshot(event, digest, by)
         try:
@@ -235,55 +266,82 @@ class Runtime:
         except ValueError as error:
             raise ApplyError(f"the data plane does not take the change: {error}") from error
         self._digest, self._secrets, self.locked_down = digest, secrets, compiled.locked_down
+        self.config, self._compiled = compiled.found.config, compiled.snapshot
         self._tls = tls
-        self._registrar.snapshot = digest
+        self.registrar.snapshot = digest
         return True
 
     def _current_secrets(self, tls: Pair | None) -> str:
-        return keys.gateway_secrets(self._registrar.store, now=self._registrar.now(), tls=tls)
+        shown = credentials.header_values(self.store, self.file)
+        return keys.gateway_secrets(self.store, now=self.now(), tls=tls, credentials=shown)
 
-    def _record_snapshot(self, event: str, digest: str, by: Operator | None) -> None:
+    def _record_snapshot(self, event: str, digest: str, by: Operator | Person | None) -> None:
         detail = {"before": self._digest or None}
-        self._registrar.record("admin", event, by, snapshot=digest, detail=detail)
+        self.registrar.record("admin", event, by, snapshot=digest, detail=detail)
 
     def tick(self) -> None:
-        """Do what comes with time: retired keys stop being published, a change that could not be recorded is made."""
+        """Do what comes with time: keys that retire or arrive, owners whose lease runs out, a change to make again."""
         with self._turn:
             if self._to_do_again:
                 self.reload("another try")
             try:
-                if self._current_secrets(self._tls) != self._secrets:
-                    self._put_in_force(self.config, self._tls, event="snapshot_applied")
+                registry.note_requests(self.store, json.loads(self.gateway.uses()))
+                self.remote_keys.refresh(_key_urls(self.file))
+                self._put_in_force(self.file, self._tls, event="snapshot_applied")
             except OstiaryError as error:
-                log.error("the keys cannot be brought up to date", error=str(error))  # noqa: TRY400
+                log.error("what comes with time cannot be brought up to date", error=str(error))  # noqa: TRY400
+
+    # Revocation: without taking turns, since it must not wait for a change that is being compiled --------------------
+
+    def push(self, epochs: Sequence[Epoch]) -> None:
+        """Hand epochs to the data plane; they are in force when this returns."""
+        self.gateway.revoke(_as_json(epochs))
+
+    def hear(self) -> None:
+        """Tell the data plane what the store knows of revocations. Raises `StoreError`; it then waits for word."""
+        self.gateway.revoke(self._news())
+
+    def _news(self) -> str:
+        with self.store.reading() as connection:
+            news, self._heard = epoch_store.since(connection, self._heard)
+        return _as_json(news)
+
+    def snapshot(self) -> _core.Snapshot | None:
+        """Return the snapshot in force."""
+        return self._compiled
+
+    def registry_changed(self, by: Operator | Person | None) -> None:
+        """Put in force what the store now says of agents, services and people."""
+        with self._turn:
+            self._put_in_force(self.file, self._tls, event="snapshot_applied", by=by)
 
     # Acts of operators -----------------------------------------------------------------------------------------------
 
     def issue_token(self, request: TokenRequest, by: Operator) -> AccessToken:
         """Issue an access token by the configuration in force."""
         with self._turn:
-            return self._registrar.issue_token(self.config, request, by)
+            return self.registrar.issue_token(self.config, request, by)
 
     def all_keys(self) -> list[StoredKey]:
         """Return our signing keys, the newest first, without private parts."""
-        return self._registrar.store.all_keys()
+        return self.registrar.store.all_keys()
 
     def rotate_keys(self, by: Operator) -> StoredKey:
         """Make a new signing key and sign with it at once."""
         with self._turn:
-            key = self._registrar.rotate_keys(by)
-            self._put_in_force(self.config, self._tls, event="snapshot_applied", by=by)
+            key = self.registrar.rotate_keys(by)
+            self._put_in_force(self.file, self._tls, event="snapshot_applied", by=by)
             log.info("keys rotated", kid=key.kid, by=str(by))
             return key
 
     def lock_down(self, reason: str | None, by: Operator) -> None:
         """Refuse everything from now on. It is done first and recorded then, since it only takes away."""
         with self._turn:
-            self._registrar.lock_down(reason, by)
-            self._put_in_force(self.config, self._tls, event=None)
+            self.registrar.lock_down(reason, by)
+            self._put_in_force(self.file, self._tls, event=None)
             log.warning("lockdown: every call is refused", by=str(by), reason=reason)
             try:
-                self._registrar.record_lockdown(by)
+                self.registrar.record_lockdown(by)
                 self._record_snapshot("snapshot_applied", self._digest, by)
             except NotRecordedError as error:
                 log.error("the lockdown is in force, and could not be recorded", error=error.message)  # noqa: TRY400
@@ -291,8 +349,8 @@ class Runtime:
     def lift(self, reason: str | None, by: Operator) -> None:
         """End the lockdown."""
         with self._turn:
-            self._registrar.lift(reason, by)
-            self._put_in_force(self.config, self._tls, event="snapshot_applied", by=by)
+            self.registrar.lift(reason, by)
+            self._put_in_force(self.file, self._tls, event="snapshot_applied", by=by)
             log.warning("the lockdown is lifted", by=str(by), reason=reason)
 
     # The end ---------------------------------------------------------------------------------------------------------
@@ -309,81 +367,15 @@ class Runtime:
         with self._turn:
             try:
                 with self._closing:
-                    self._registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})
+                    self.registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})
             except NotRecordedError as error:
                 log.error("the stop could not be recorded", error=error.message)  # noqa: TRY400
         log.info("stopped", clean=self._clean)
 
 
-@contextlib.contextmanager
-def open_for_acts(config: Config) -> Iterator[tuple[Registrar, _core.Journal]]:
-    """Take the store's lock, open store and journal, and give all back at the end.
-
-    Raises `StoreInUseError` while another process holds the lock, and other `OstiaryError`s.
-    """
-    path = StorePath.from_url(config.store.url, config.folder)
-    with StoreLock(path), Store.open(path, key=config.store.key, base=config.folder) as store:
-        journal = _open_journal(config, store)
-        try:
-            yield Registrar(store, journal), journal
-        finally:
-            _close_journal(journal)
+def _as_json(epochs: Sequence[Epoch]) -> str:
+    return json.dumps([{"kind": each.kind, "value": each.value, "epoch": each.epoch} for each in epochs])
 
 
-def _open_journal(config: Config, store: Store) -> _core.Journal:
-    try:
-        config.audit_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _core.Journal(
-            str(config.audit_dir), config.gateway.url, keys.checkpoint_key(store, now=int(time.time()))
-        )
-    except OSError as error:
-        raise StartError(f"the record in {config.audit_dir} cannot be written: {error}") from error
-
-
-def _close_journal(journal: _core.Journal) -> None:
-    try:
-        journal.close()
-    except OSError as error:
-        raise NotRecordedError(f"the record could not be closed properly: {error}") from error
-
-
-def _read(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stamps]:
-    """Read the configuration, and stamp the files that it stands in as they were when they were read.
-
-    Reads again if a file changed meanwhile, or turned out to belong to it: a mixture of two states is never returned
-    as one. `known` are files that are expected to belong to it.
-    """
-    files = {path, *known}
-    result: Config | ConfigError
-    for _ in range(READINGS):
-        before = take_stamps(files)
-        try:
-            result = load(path)
-            more = set(result.sources)
-        except ConfigError as error:
-            result = error
-            more = set(error.sources)
-        if more <= files and take_stamps(files) == before:
-            break
-        files |= more
-    return result, before
-
-
-def _tls_pair(config: Config) -> Pair | None:
-    """Return the pair of the public door. Raises `ConfigError` where it has gone bad since the file was read."""
-    if config.gateway.tls is None:
-        return None
-    try:
-        return read_pair(config.gateway.tls, config.folder)
-    except TlsError as error:
-        key = f"gateway.tls.{error.part}"
-        problem = Problem(file=config.path.name, line=0, column=0, key=key, message=str(error), hint=error.hint)
-        raise ConfigError([problem]) from error
-
-
-def _moved(old: Config, new: Config) -> list[str]:
-    def read(config: Config, setting: str) -> Any:
-        section, _, name = setting.partition(".")
-        return getattr(getattr(config, section), name)
-
-    return [setting for setting in FIXED if read(old, setting) != read(new, setting)]
+def _key_urls(config: Config) -> list[str]:
+    return sorted({issuer.jwks.url for issuer in config.issuers.values() if issuer.jwks.url is not None})

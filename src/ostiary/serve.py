@@ -10,12 +10,15 @@ import contextlib
 import json
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
 from ostiary.admin import acts_app, bind_tcp, health_app, make_server
 from ostiary.adminsocket import bind_unix
+from ostiary.identity import refresher
+from ostiary.oauth.app import control_app
 from ostiary.runtime import Runtime
 from ostiary.watch import Watcher, take_stamps
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TICK_S: Final = 30.0
+#: How often the data plane is told what the store knows of revocations.
+WORD_S: Final = 1.0
+#: Sign-ins wait for providers, so there are more threads than cores.
+THREADS: Final = 64
 EVENTS_S: Final = 0.25
 
 
@@ -59,6 +66,7 @@ async def serve(path: Path, *, ready: asyncio.Event | None = None, stopping: asy
     stopping = stopping or asyncio.Event()
     reload_now = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="control"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, reload_now.set)
@@ -66,15 +74,19 @@ async def serve(path: Path, *, ready: asyncio.Event | None = None, stopping: asy
     try:
         with bind_tcp(runtime.config.admin.listen) as tcp, bind_unix(runtime.socket) as unix:
             health, acts = make_server(health_app(runtime), unix=False), make_server(acts_app(runtime), unix=True)
+            control = make_server(control_app(runtime), unix=True)
             watcher = Watcher(runtime.stamps)
             async with asyncio.TaskGroup() as group:
                 group.create_task(health.serve(sockets=[tcp]))
                 group.create_task(acts.serve(sockets=[unix]))
+                group.create_task(control.serve(sockets=[runtime.control_socket]))
                 others = [
                     group.create_task(watcher.run()),
                     group.create_task(_follow_files(runtime, watcher, reload_now)),
                     group.create_task(_tell_events(runtime)),
                     group.create_task(_tick(runtime)),
+                    group.create_task(_refresh(runtime)),
+                    group.create_task(_word(runtime)),
                 ]
                 if ready is not None:
                     ready.set()
@@ -84,7 +96,7 @@ async def serve(path: Path, *, ready: asyncio.Event | None = None, stopping: asy
                 await asyncio.to_thread(runtime.drain)
                 for task in others:
                     task.cancel()
-                health.should_exit = acts.should_exit = True
+                health.should_exit = acts.should_exit = control.should_exit = True
         runtime.socket.unlink(missing_ok=True)
     finally:
         await asyncio.to_thread(runtime.close)
@@ -139,3 +151,21 @@ async def _tick(runtime: Runtime) -> None:
         await asyncio.sleep(TICK_S)
         with _surviving(runtime, "the regular check"):
             await asyncio.to_thread(runtime.tick)
+
+
+async def _refresh(runtime: Runtime) -> None:
+    """Ask the providers of people who are signed in whether they are still there."""
+    while True:
+        await asyncio.sleep(TICK_S)
+        with _surviving(runtime, "asking the providers"):
+            await asyncio.to_thread(refresher.tick, runtime)
+
+
+async def _word(runtime: Runtime) -> None:
+    """Tell the data plane every second what the store knows: without word it refuses everything."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="word") as thread:
+        while True:
+            await asyncio.sleep(WORD_S)
+            with _surviving(runtime, "reading revocations"):
+                await loop.run_in_executor(thread, runtime.hear)

@@ -51,9 +51,9 @@ def rotate(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = Fa
     answer = ask(locate_store(config), "POST", "/keys/rotate")
     if answer is None:
         # Loaded only where no gateway does the work.
+        from ostiary.acts import open_for_acts
         from ostiary.config import load
         from ostiary.registrar import Operator
-        from ostiary.runtime import open_for_acts
 
         with open_for_acts(load(config)) as (registrar, _):
             answer = {"kid": registrar.rotate_keys(Operator.of_this_process()).kid}

@@ -49,11 +49,11 @@ def lockdown(
 
 def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: bool) -> bool:
     """Change the store itself; false if the record has to wait for the next start."""
+    from ostiary.acts import open_for_acts
     from ostiary.cli.reach import AdminError
     from ostiary.config import load
     from ostiary.errors import ConfigError, OperationError
     from ostiary.registrar import Operator, mark_lockdown
-    from ostiary.runtime import open_for_acts
     from ostiary.store import Store, StoreLock, StorePath
 
     by = Operator.of_this_process()

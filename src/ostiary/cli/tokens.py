@@ -71,9 +71,9 @@ def _issue(file: Path, request: TokenRequest) -> dict[str, Any]:
     if answer is not None:
         return answer
     # Loaded only where no gateway does the work.
+    from ostiary.acts import open_for_acts
     from ostiary.config import load
     from ostiary.registrar import Operator
-    from ostiary.runtime import open_for_acts
 
     config = load(file)
     with open_for_acts(config) as (registrar, _):

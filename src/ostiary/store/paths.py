@@ -53,6 +53,11 @@ class StorePath:
         """The admin socket of the running gateway, in a folder that only its user may enter."""
         return self.database.with_name(self.database.name + ".run") / "admin.sock"
 
+    @property
+    def control_socket(self) -> Path:
+        """Where the data plane of the running gateway reaches the control app, in the same folder."""
+        return self.socket.with_name("control.sock")
+
     def prepare(self) -> None:
         """Make the folder (0700) and the empty database (0600) where they do not exist.
 

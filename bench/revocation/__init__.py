@@ -1,0 +1,1 @@
+"""How soon a revocation is felt, with ten thousand streams open."""

@@ -1,0 +1,74 @@
+"""The control side of one store: what `ostiary.control.Control` asks for, with or without a running gateway.
+
+By itself it serves the commands that work under the store's lock while no gateway runs. The running gateway extends
+it (`ostiary.runtime`): there a revocation reaches the data plane before anybody is told that it was made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from ostiary import keys
+from ostiary.registrar import NotRecordedError
+from ostiary.store import epochs as epoch_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ostiary import _core
+    from ostiary.config import Config
+    from ostiary.control import Epoch, Person
+    from ostiary.registrar import Operator, Registrar
+    from ostiary.store import Store, StoredKey
+
+log = structlog.get_logger()
+
+
+class Authority:
+    """`Control` over a store and a journal whose locks the caller holds."""
+
+    def __init__(self, registrar: Registrar, config: Config) -> None:
+        self.registrar = registrar
+        #: What is in force: the file, with what the store has registered merged in.
+        self.config = config
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        return self.registrar.store
+
+    def now(self) -> int:
+        """Return seconds since the epoch."""
+        return self.registrar.now()
+
+    def signing_key(self) -> StoredKey:
+        """Return the key that signs now, with its private part."""
+        return keys.ensure_key(self.store, now=self.now())
+
+    def snapshot(self) -> _core.Snapshot | None:
+        """Return the snapshot in force: none, where no gateway runs."""
+        return None
+
+    def record(self, kind: str, event: str, by: Operator | Person | None, **fields: Any) -> str:
+        """Append one record and return its id. Raises `NotRecordedError`."""
+        return self.registrar.record(kind, event, by, **fields)
+
+    def revoke(self, epochs: Sequence[Epoch], by: Operator | Person | None, *, why: str, **fields: Any) -> None:
+        """Keep the epochs and put them in force; recorded then, as it only takes away."""
+        with self.store.changing() as connection:
+            epoch_store.add(connection, epochs)
+        self.push(epochs)
+        named = [{"kind": epoch.kind, "value": epoch.value, "epoch": epoch.epoch} for epoch in epochs]
+        detail = {**fields.pop("detail", {}), "why": why, "revoked": named}
+        try:
+            self.record("control", "revoked", by, detail=detail, **fields)
+        except NotRecordedError as error:
+            log.error("the revocation is in force, and could not be recorded", error=error.message)  # noqa: TRY400
+
+    def push(self, epochs: Sequence[Epoch]) -> None:
+        """Hand epochs to the data plane: there is none here."""
+
+    def registry_changed(self, by: Operator | Person | None) -> None:
+        """Put in force what the store now says: whoever starts next reads it."""
