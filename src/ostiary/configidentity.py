@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ostiary.fields import (
     ActionClass,
@@ -28,7 +28,11 @@ PLATFORM_ISSUERS: Final[Mapping[str, str]] = {"github-actions": "https://token.a
 """The issuers that presets of workload identity know."""
 
 
-class JwksSection(Section):
+class _OneOfSection(Section):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+
+class JwksSection(_OneOfSection):
     """Public keys: one of the two."""
 
     file: Word | None = None
@@ -148,7 +152,7 @@ class FederatedSection(Section):
         return self.issuer or PLATFORM_ISSUERS[self.preset or ""]
 
 
-class CredentialSection(Section):
+class CredentialSection(_OneOfSection):
     """One way in which an agent or service proves who it is at the token endpoint: one of the two."""
 
     private_key_jwt: PrivateKeyJwtSection | None = None

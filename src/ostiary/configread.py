@@ -159,9 +159,9 @@ class _Reader:
 
     def authorities(self, root: Node) -> None:
         """Look at the file of further certificate authorities, which is read again where it is used."""
-        file = below(root, "oauth", "ca_file")
+        file, used = below(root, "oauth", "ca_file"), below(root, "oauth", "danger_loopback_clients")
         name = text(file)
-        if self.partial or file is None or not name or "\0" in name:
+        if self.partial or file is None or not name or "\0" in name or used is None or not used.switch():
             return
         path = self.path.parent / name
         self.sources.append(path)

@@ -92,7 +92,7 @@ def _upstream_url(value: Any) -> str:
 
 def _fetch_url(value: Any) -> str:
     """Read the URL of somebody else: https, or http on this machine."""
-    what = "the URL of an issuer"
+    what = "a URL to fetch from"
     url = _split_url(value, what)
     _authority(url, what)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
