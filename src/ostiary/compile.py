@@ -2,20 +2,24 @@
 
 A pure function: the same configuration and keys give the same bytes, on every machine. So nothing of this machine is
 in them (no path, no time, no secret), and what the file keeps by name is sorted by name; only rules keep their order.
+What came into the format later is left out where it says nothing, so that what was compiled before keeps its digest.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ostiary.errors import Problem
+from ostiary.fields import CLASSES
+from ostiary.oauth.routes import serves_tokens, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ostiary.config import AgentSection, Config, IssuerSection, ServerSection
+    from ostiary.config import AgentSection, Config, IssuerSection, ServerSection, StoredCredentialSection
 
 FORMAT = 1
 _RULE = re.compile(r"policy\.rules\[(\d+)\](?:\.any\[(\d+)\](?:\.of\[(\d+)\])?)?")
@@ -25,14 +29,26 @@ Json = dict[str, Any]
 
 
 def compile(  # noqa: A001  (the step is called so everywhere)
-    config: Config, *, local_keys: Sequence[Mapping[str, str]], partial: bool = False, lockdown: bool = False
+    config: Config,
+    *,
+    local_keys: Sequence[Mapping[str, str]],
+    partial: bool = False,
+    lockdown: bool = False,
+    suspended: Mapping[str, str] = MappingProxyType({}),
+    remote_keys: Mapping[str, Sequence[Mapping[str, str]]] = MappingProxyType({}),
 ) -> bytes:
     """Return the canonical bytes of the snapshot of `config`.
 
     `local_keys` are the public JWKs under which the gateway's own tokens verify. With `partial`, checks that depend on
-    a section that the file lacks are not made. With `lockdown` everything is refused.
+    a section that the file lacks are not made. With `lockdown` everything is refused. `suspended` says of agents, by
+    key, why nothing of theirs is taken: `agent_suspended` or `owner_inactive`. `remote_keys` are the public JWKs, by
+    the name of the issuer, where the key set is fetched, in any order; without any, none of its tokens verifies.
     """
-    snapshot = {
+    keys = {
+        name: _in_order(remote_keys.get(name, ())) if issuer.jwks.url else config.keys.get(name, ())
+        for name, issuer in config.issuers.items()
+    }
+    snapshot: Json = {
         "format": FORMAT,
         "partial": partial,
         "lockdown": lockdown,
@@ -42,11 +58,11 @@ def compile(  # noqa: A001  (the step is called so everywhere)
             "redact": [entry.removeprefix("argument/") for entry in config.audit.redact],
         },
         "issuers": [
-            *(_issuer(name, issuer, config) for name, issuer in sorted(config.issuers.items())),
+            *(_issuer(name, issuer, keys[name]) for name, issuer in sorted(config.issuers.items())),
             _local_issuer(config, local_keys),
         ],
         "people": [{"key": key, "id": config.person_id(key)} for key in sorted(config.people)],
-        "agents": [_agent(key, agent, config) for key, agent in sorted(config.agents.items())],
+        "agents": [_agent(key, agent, config, suspended.get(key)) for key, agent in sorted(config.agents.items())],
         "services": [
             {"key": key, "id": config.service_id(key), "owner": service.owner}
             for key, service in sorted(config.services.items())
@@ -54,6 +70,9 @@ def compile(  # noqa: A001  (the step is called so everywhere)
         "servers": [_server(name, server) for name, server in sorted(config.servers.items())],
         "policy": {"timezone": config.timezone, "rules": [dict(rule) for rule in config.rules]},
     }
+    control = [[route.method, route.path, route.origin] for route in table(config)]
+    if control:
+        snapshot["control"] = control
     text = json.dumps(snapshot, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
 
@@ -75,21 +94,26 @@ def snapshot_problem(config: Config, path: str, message: str) -> Problem:
 
 def _gateway(config: Config) -> Json:
     own = config.gateway.url.partition("://")[2]
-    return {
+    gateway: Json = {
         "url": config.gateway.url,
         "hosts": list(dict.fromkeys((own, *config.gateway.allowed_hosts))),
         "origins": list(config.gateway.allowed_origins),
         "refusals": config.gateway.refusals,
         "trusted_proxies": list(config.gateway.trusted_proxies),
     }
+    if serves_tokens(config):
+        gateway["issues_tokens"] = True
+        gateway["authorization_server"] = bool(config.providers)
+        gateway["default_scopes"] = [f"mcp:{word}" for word in CLASSES if word in config.oauth.default_ceiling]
+    return gateway
 
 
-def _issuer(name: str, issuer: IssuerSection, config: Config) -> Json:
+def _issuer(name: str, issuer: IssuerSection, keys: Sequence[Mapping[str, str]]) -> Json:
     claims = {"email": issuer.claims.email, "groups": issuer.claims.groups}
     return {
         "name": name,
         "issuer": issuer.issuer,
-        "keys": [dict(key) for key in config.keys.get(name, ())],
+        "keys": [dict(key) for key in keys],
         "algorithms": list(issuer.algorithms),
         "type": issuer.type,
         "audience": issuer.audience,
@@ -103,8 +127,13 @@ def _issuer(name: str, issuer: IssuerSection, config: Config) -> Json:
     }
 
 
+def _in_order(keys: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
+    """Return `keys` in one order: whoever serves a key set may shuffle it each time."""
+    return sorted(keys, key=lambda key: sorted(key.items()))
+
+
 def _local_issuer(config: Config, keys: Sequence[Mapping[str, str]]) -> Json:
-    """Return the gateway itself as an issuer, of tokens for agents and services; never for people."""
+    """Return the gateway itself as an issuer, of tokens for agents and services, and for people through clients."""
     return {
         "name": "local",
         "issuer": config.gateway.url,
@@ -122,8 +151,8 @@ def _local_issuer(config: Config, keys: Sequence[Mapping[str, str]]) -> Json:
     }
 
 
-def _agent(key: str, agent: AgentSection, config: Config) -> Json:
-    return {
+def _agent(key: str, agent: AgentSection, config: Config, suspended: str | None) -> Json:
+    found: Json = {
         "key": key,
         "id": config.agent_id(key),
         "owner": agent.owner,
@@ -137,6 +166,8 @@ def _agent(key: str, agent: AgentSection, config: Config) -> Json:
         },
         "expires": agent.expires,
     }
+    later = {"suspended": suspended, "third_party": agent.third_party}
+    return found | {name: value for name, value in later.items() if value is not None}
 
 
 def _server(name: str, server: ServerSection) -> Json:
@@ -145,12 +176,18 @@ def _server(name: str, server: ServerSection) -> Json:
         "url": server.url,
         "owner": server.owner,
         "environment": server.environment,
-        "identity": server.identity,
+        "identity": _identity(server.identity),
         "default_class": server.default_class,
         "tools": {tool: known.action_class for tool, known in server.tools.items()},
         "timeout_s": server.timeout,
         "max_response_bytes": server.max_response,
     }
+
+
+def _identity(identity: str | StoredCredentialSection) -> Json | str:
+    if isinstance(identity, str):
+        return identity
+    return {"credential": identity.credential.removeprefix("store:"), "header": identity.header}
 
 
 def _list_or_null(values: tuple[str, ...] | None) -> list[str] | None:

@@ -10,51 +10,59 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Discriminator, Field, Tag
 
+from ostiary.configidentity import (
+    CredentialSection,
+    FederatedSection,
+    IdentitySection,
+    IssuerSection,
+    OAuthSection,
+    ProviderSection,
+)
 from ostiary.errors import Problem
 from ostiary.fields import (
     ActionClass,
-    Algorithm,
     Argument,
-    BaseUrl,
     Bytes,
-    Direct,
-    Domain,
-    FederationPreset,
-    FetchUrl,
-    GrantLife,
-    HeaderName,
-    Host,
-    Listen,
     Moment,
     Name,
-    Network,
-    Origin,
     PemSource,
     Pins,
-    Preset,
-    PrincipalType,
     Seconds,
     SecretReference,
+    Section,
     StoreReference,
     StoreUrl,
-    Switch,
-    TokenLife,
     UpstreamIdentity,
-    UpstreamUrl,
     Word,
     Words,
 )
+from ostiary.webfields import BaseUrl, HeaderName, Host, Listen, Network, Origin, UpstreamUrl
+
+__all__ = [
+    "DEFAULT_FILE",
+    "AgentSection",
+    "Config",
+    "CredentialSection",
+    "Document",
+    "FederatedSection",
+    "IdentitySection",
+    "IssuerSection",
+    "OAuthSection",
+    "PersonSection",
+    "ProviderSection",
+    "ServerSection",
+    "ServiceSection",
+    "StoredCredentialSection",
+    "TlsSection",
+    "load",
+]
 
 DEFAULT_FILE = "ostiary.yaml"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-
-class TlsSection(_Section):
+class TlsSection(Section):
     """What the public door shows to clients over TLS."""
 
     cert: PemSource
@@ -63,7 +71,7 @@ class TlsSection(_Section):
     """Its private key, in PEM: a path, `file:PATH` or `env:NAME`."""
 
 
-class GatewaySection(_Section):
+class GatewaySection(Section):
     """The public door."""
 
     listen: Listen
@@ -82,14 +90,14 @@ class GatewaySection(_Section):
     """How a refused tool call is answered: a JSON-RPC error, or a tool result marked as an error."""
 
 
-class AdminSection(_Section):
+class AdminSection(Section):
     """The operators' door: health and metrics."""
 
     listen: Listen = "127.0.0.1:8812"
     """IP address and port. Keep it where agents cannot reach it."""
 
 
-class StoreSection(_Section):
+class StoreSection(Section):
     """Where keys and registrations are kept."""
 
     url: StoreUrl = "sqlite:///var/ostiary.db"
@@ -98,7 +106,7 @@ class StoreSection(_Section):
     """The key that seals what is stored, as `env:NAME` or `file:PATH`. By default a file beside the store."""
 
 
-class AuditSection(_Section):
+class AuditSection(Section):
     """The record of every decision."""
 
     dir: Word = "var/audit"
@@ -109,142 +117,18 @@ class AuditSection(_Section):
     """Arguments that are recorded only as a keyed digest: `argument/PATH`, or `"*"` for all."""
 
 
-class PersonSection(_Section):
+class PersonSection(Section):
     """A person: one who may own agents, services and servers."""
 
     email: Word | None = None
     """Where to reach the person. It identifies nobody."""
     issuer: Name | None = None
-    """The issuer (of `type: human`) that knows the person."""
+    """The provider, or the issuer (of `type: human`), that knows the person."""
     subject: Word | None = None
-    """What that issuer calls the person."""
+    """What it calls the person: the subject, not the address."""
 
 
-class JwksSection(_Section):
-    """The public keys of an issuer: one of the two."""
-
-    file: Word | None = None
-    """A JSON Web Key Set. It is read again when it changes."""
-    url: FetchUrl | None = None
-    """Where a JSON Web Key Set is fetched from, again and again."""
-
-
-class ClaimsSection(_Section):
-    """Which claims of an issuer's tokens become facts."""
-
-    email: Word | None = None
-    """The claim that holds the e-mail address."""
-    groups: Word | None = None
-    """The claim that holds the groups."""
-
-
-class IssuerSection(_Section):
-    """Somebody else whose JWTs are accepted, pinned."""
-
-    issuer: Word
-    """The exact value of `iss`."""
-    jwks: JwksSection
-    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)]
-    """The signature algorithms that are taken."""
-    type: PrincipalType
-    """What the subjects of this issuer are."""
-    audience: Word | None = None
-    """The value of `aud`. By default the URL of the server that is called; anything else needs `servers`."""
-    servers: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-    """The only servers that these tokens open."""
-    typ: Words = ("at+jwt",)
-    """The values of the `typ` header that are taken."""
-    max_ttl: TokenLife = Field("60m", validate_default=True)
-    """The longest life of a token, from `iat` to `exp`."""
-    claims: ClaimsSection = ClaimsSection()
-    email_domains: Annotated[tuple[Domain, ...], Field(min_length=1)] | None = None
-    """The domains whose addresses this issuer may vouch for. Only then are `email` and `domain` facts."""
-    scopes: Mapping[Word, tuple[ActionClass, ...]] | None = None
-    """The classes that each of the issuer's scopes grants; with it, other scopes grant none."""
-    direct: Direct = False
-    """Whether subjects act in person: always, or through the client ids listed."""
-
-
-class ProviderSection(_Section):
-    """An OpenID provider at which people sign in."""
-
-    preset: Preset = "generic"
-    """What is known of its kind."""
-    issuer: FetchUrl
-    """Its exact issuer identifier; its metadata is found from there."""
-    client_id: Word
-    """How the gateway is known to it."""
-    client_secret: SecretReference | None = None
-    """The secret of that client, as `env:NAME` or `file:PATH`."""
-    scopes: Annotated[tuple[Word, ...], Field(min_length=1)] = ("openid", "email", "profile")
-    """What is asked for at sign-in."""
-    claims: ClaimsSection = ClaimsSection()
-    """Which claims become facts; what is not said here is as the preset knows it."""
-    email_domains: Annotated[tuple[Domain, ...], Field(min_length=1)] | None = None
-    """The domains whose addresses this provider may vouch for. Only then are `email` and `domain` facts."""
-
-
-class IdentitySection(_Section):
-    """Who is believed."""
-
-    providers: Mapping[Name, ProviderSection] = Field(default_factory=dict)
-    """OpenID providers at which people sign in."""
-    issuers: Mapping[Name, IssuerSection] = Field(default_factory=dict)
-    """Issuers of JWTs that are accepted from others."""
-
-
-class OAuthSection(_Section):
-    """The gateway as an authorization server: what it issues, and to which clients."""
-
-    dynamic_registration: Switch = False
-    """Whether clients may register themselves (RFC 7591): limited, and expiring when unused."""
-    access_token_ttl: TokenLife = Field("10m", validate_default=True)
-    """The life of access tokens."""
-    refresh_token_ttl: GrantLife = Field("8h", validate_default=True)
-    """The life of each refresh token; every use brings a new one."""
-    allowed_client_id_domains: tuple[Domain, ...] = ()
-    """The domains whose client ID metadata documents are taken. Without any, all are."""
-    default_ceiling: tuple[ActionClass, ...] = ("read", "query")
-    """The classes that people are asked for up front on behalf of a client that nobody registered."""
-    owner_lease: GrantLife = Field("720h", validate_default=True)
-    """How long an owner counts as live after the last sign-in or confirmation."""
-    danger_loopback_clients: Switch = False
-    """Take client ID metadata documents from this machine. Only for trying out: `gateway.url` must be loopback."""
-    ca_file: Word | None = None
-    """Further certificate authorities, in PEM, for those documents on this machine."""
-
-
-class PrivateKeyJwtSection(_Section):
-    """A client that signs its own assertions (RFC 7523)."""
-
-    jwks: JwksSection
-
-
-class FederatedSection(_Section):
-    """A workload that shows a token of its platform."""
-
-    preset: FederationPreset | None = None
-    """Whose tokens: what is known of the platform."""
-    issuer: FetchUrl | None = None
-    """The exact issuer; the preset may know it."""
-    jwks: JwksSection | None = None
-    """Its keys; by default found from the issuer."""
-    subject: Word
-    """The exact subject."""
-    audience: Word | None = None
-    """The exact audience. By default `gateway.url`."""
-
-
-class CredentialSection(_Section):
-    """One way in which an agent or service proves who it is at the token endpoint: one of the two."""
-
-    private_key_jwt: PrivateKeyJwtSection | None = None
-    """By assertions that it signs."""
-    federated: FederatedSection | None = None
-    """By a token of the platform that it runs on."""
-
-
-class CeilingSection(_Section):
+class CeilingSection(Section):
     """The most that an agent can ever do, whatever the rules say."""
 
     servers: tuple[Name, ...] = ()
@@ -255,7 +139,7 @@ class CeilingSection(_Section):
     """The classes of action that it may take."""
 
 
-class AgentSection(_Section):
+class AgentSection(Section):
     """An agent: a program that acts by itself or for somebody."""
 
     owner: Name
@@ -278,10 +162,10 @@ class AgentSection(_Section):
     third_party: Word | None = None
     """Whose agent it is, if not ours."""
     credentials: tuple[CredentialSection, ...] = ()
-    """How it gets tokens here, without a browser."""
+    """How it proves who it is at the token endpoint, without a browser."""
 
 
-class ServiceSection(_Section):
+class ServiceSection(Section):
     """A service: a workload with an identity of its own."""
 
     owner: Name
@@ -293,17 +177,17 @@ class ServiceSection(_Section):
     subject: Word | None = None
     """What that issuer calls it."""
     credentials: tuple[CredentialSection, ...] = ()
-    """How it gets tokens here."""
+    """How it proves who it is at the token endpoint."""
 
 
-class ToolSection(_Section):
+class ToolSection(Section):
     """What is known of one tool."""
 
     action_class: ActionClass = Field(alias="class")
     """What calling it does."""
 
 
-class StoredCredentialSection(_Section):
+class StoredCredentialSection(Section):
     """A credential from the store, for a server that knows no JWT of ours."""
 
     credential: StoreReference
@@ -312,7 +196,7 @@ class StoredCredentialSection(_Section):
     """The header that carries it."""
 
 
-class ServerSection(_Section):
+class ServerSection(Section):
     """An MCP server behind the gateway, at `{gateway.url}/mcp/{name}`."""
 
     url: UpstreamUrl
@@ -321,7 +205,10 @@ class ServerSection(_Section):
     """The person who answers for it."""
     environment: Name | None = None
     """Where it runs, as in `production`."""
-    identity: UpstreamIdentity | StoredCredentialSection = "jwt"
+    identity: Annotated[
+        Annotated[UpstreamIdentity, Tag("(word)")] | Annotated[StoredCredentialSection, Tag("(stored)")],
+        Discriminator(lambda value: "(stored)" if isinstance(value, (dict, StoredCredentialSection)) else "(word)"),
+    ] = "jwt"
     """How the gateway is known to it: by a JWT for each call, by a stored credential, or not at all."""
     tools: Mapping[Word, ToolSection] = Field(default_factory=dict)
     """Its tools, by name."""
@@ -335,7 +222,7 @@ class ServerSection(_Section):
     """The largest answer, or event of a stream, that is taken."""
 
 
-class Document(_Section):
+class Document(Section):
     """The configuration of an Ostiary gateway."""
 
     gateway: GatewaySection
@@ -360,7 +247,9 @@ class Document(_Section):
 class Config:
     """A configuration that has been checked, with all that it names read in.
 
-    Holds no secret and no open file. `keys` are the public keys of each issuer that are good for its algorithms.
+    Holds no secret and no open file. `keys` are the public keys of each issuer with a key set in a file that are good
+    for its algorithms, and `credential_keys` those of each credential with one: `("agents", "ci-bot", 0)` is the first
+    of `agents.ci-bot.credentials`.
     """
 
     path: Path
@@ -379,6 +268,7 @@ class Config:
     services: Mapping[str, ServiceSection]
     servers: Mapping[str, ServerSection]
     keys: Mapping[str, tuple[Mapping[str, str], ...]]
+    credential_keys: Mapping[tuple[str, str, int], tuple[Mapping[str, str], ...]]
     timezone: str
     rules: tuple[Mapping[str, Any], ...]
     """The rules in the form of the snapshot."""
@@ -396,6 +286,11 @@ class Config:
     def audit_dir(self) -> Path:
         """The folder of the record, absolute."""
         return self.folder / self.audit.dir
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The further authorities for client documents on this machine, absolute."""
+        return None if self.oauth.ca_file is None else self.folder / self.oauth.ca_file
 
     def person_id(self, key: str) -> str | None:
         """Return the principal id of a person, or None for one whom no issuer knows."""

@@ -7,44 +7,26 @@ reference in another: one run tells of every fault.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ostiary.addresses import is_loopback, split_address
+from ostiary.confignodes import Checks, below, entries, filled, items, text
 from ostiary.fields import RESERVED_ISSUERS
+from ostiary.identitycheck import check_identity
+from ostiary.jwks import PRIVATE_MEMBERS
 from ostiary.policy.names import Names, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ostiary.errors import Problem
     from ostiary.yamlsource import Entry, Node
 
 _PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*")
+_LOOKS = "this looks like {}, and a secret must not be written here"
 _REGISTRIES = (("people", "human"), ("agents", "agent"), ("services", "service"))
-
-
-def below(node: Node | None, *names: str) -> Node | None:
-    """Return the value at a path of names, or None."""
-    for name in names:
-        node = None if node is None else node.get(name)
-    return node
-
-
-def entries(node: Node | None) -> tuple[Entry, ...]:
-    """Return the entries of a mapping; none of anything else."""
-    return () if node is None else node.entries
-
-
-def items(node: Node | None) -> tuple[Node, ...]:
-    """Return the text items of a list; none of anything else."""
-    return () if node is None else tuple(item for item in node.items if item.kind == "string")
-
-
-def text(node: Node | None) -> str | None:
-    """Return the text of a text value, or None."""
-    return node.value if node is not None and isinstance(node.value, str) else None
 
 
 def declared(root: Node, *, partial: bool) -> Names:
@@ -63,7 +45,6 @@ def declared(root: Node, *, partial: bool) -> Names:
     def registered(section: str, kind: str) -> dict[str, str]:
         return {key: known or f"{kind}:local:{key}" for key, known in ids(section, kind).items()}
 
-    issuers = {entry.name: text(entry.node.get("type")) or "" for entry in entries(below(root, "identity", "issuers"))}
     servers = {
         entry.name: frozenset(tool.name for tool in entries(entry.node.get("tools")))
         for entry in entries(root.get("servers"))
@@ -73,9 +54,19 @@ def declared(root: Node, *, partial: bool) -> Names:
         agents=registered("agents", "agent") if given("agents") else None,
         services=registered("services", "service") if given("services") else None,
         servers=servers if given("servers") else None,
-        issuers=issuers if given("identity", "issuers") else None,
+        issuers=_sources(root, partial=partial),
         timezone=text(below(root, "policy", "timezone")) or "UTC",
     )
+
+
+def _sources(root: Node, *, partial: bool) -> dict[str, str] | None:
+    """Return the type of principal that each issuer and provider speaks for, or None where that is unknown."""
+    issuers, providers = below(root, "identity", "issuers"), below(root, "identity", "providers")
+    there = [node for node in (issuers, providers) if node is not None]
+    if any(node.kind != "mapping" for node in there) or (partial and not there):
+        return None
+    types = {entry.name: text(entry.node.get("type")) or "" for entry in entries(issuers)}
+    return {**types, **dict.fromkeys((entry.name for entry in entries(providers)), "human")}
 
 
 def _principal(entry: Entry, kind: str) -> str | None:
@@ -87,34 +78,14 @@ def check(root: Node, names: Names, problems: list[Problem], warnings: list[Prob
     """Add what is wrong between the values of a file to `problems`, and what is merely unwise to `warnings`."""
     checks = _Checks(root, names, problems, warnings)
     checks.repetitions()
-    checks.issuers()
+    check_identity(root, names, problems, warnings)
     checks.registries()
-    checks.clients()
     checks.agents()
     checks.servers()
     checks.doors()
 
 
-@dataclass(slots=True)
-class _Checks:
-    """One pass over a file."""
-
-    root: Node
-    names: Names
-    problems: list[Problem]
-    warnings: list[Problem]
-
-    def refer(self, node: Node | None, known: Iterable[str] | None, section: str) -> str | None:
-        """Return the name in `node` if `section` declares it, and report it if not."""
-        name = text(node)
-        if node is None or name is None or known is None:
-            return None
-        if name in known:
-            return name
-        hint = nearest(name, known) or f"declare it in `{section}`"
-        self.problems.append(node.problem(f"`{name[:80]}` is not declared in `{section}`", hint))
-        return None
-
+class _Checks(Checks):
     def repetitions(self) -> None:
         """Refuse values that stand twice in one list."""
         for entry in entries(self.root):
@@ -128,40 +99,12 @@ class _Checks:
                         message = f"`{item.text[:80]}` is listed twice"
                         self.problems.append(item.problem(message, "remove one of them"))
 
-    def issuers(self) -> None:
-        urls: dict[str, str] = {}
-        gateway = text(below(self.root, "gateway", "url"))
-        for entry in entries(below(self.root, "identity", "issuers")):
-            if entry.name in RESERVED_ISSUERS:
-                message = f"the name `{entry.name}` is kept for the gateway's own use"
-                self.problems.append(entry.problem(message, "choose another name"))
-            node = entry.node
-            for server in items(node.get("servers")):
-                self.refer(server, self.names.servers, "servers")
-            audience, servers = node.get("audience"), node.get("servers")
-            if audience is not None and servers is None:
-                message = "an audience of its own needs `servers`, the only ones that these tokens open"
-                self.problems.append(audience.problem(message, "add `servers: […]`, or remove `audience`"))
-            email = below(node, "claims", "email")
-            if email is not None and node.get("email_domains") is None:
-                message = "without `email_domains` no address of this issuer becomes a fact"
-                self.warnings.append(email.problem(message, "add `email_domains: […]`"))
-            url = node.get("issuer")
-            name = text(url)
-            if url is None or name is None:
-                continue
-            if name in urls:
-                message = f"`{name[:80]}` is already the issuer of `{urls[name]}`"
-                self.problems.append(url.problem(message, "one issuer is pinned once"))
-            elif name == gateway:
-                self.problems.append(url.problem("the gateway itself is this issuer", "its own tokens need no entry"))
-            urls.setdefault(name, entry.name)
-
     def registries(self) -> None:
         """Check who owns what, and by which issuer each principal is known."""
         for section in ("agents", "services", "servers"):
             for entry in entries(self.root.get(section)):
-                self.refer(entry.node.get("owner"), self.names.people, "people")
+                for role in ("owner", "deputy"):
+                    self.refer(entry.node.get(role), self.names.people, "people")
         for section, kind in _REGISTRIES:
             seen: dict[str, str] = {}
             for entry in entries(self.root.get(section)):
@@ -188,33 +131,12 @@ class _Checks:
             hint = "people need an issuer of their own" if kind == "human" else "leave `issuer` and `subject` out"
             self.problems.append(issuer.problem(f"`{name}` is the gateway itself", hint))
             return
-        known = self.refer(issuer, self.names.issuers, "identity.issuers")
+        sections = ["identity.issuers"] if kind != "human" else ["identity.providers", "identity.issuers"]
+        known = self.refer(issuer, self.names.issuers, *sections)
         speaks_for = None if known is None or self.names.issuers is None else self.names.issuers[known]
         if speaks_for and speaks_for != kind:
             message = f"the issuer `{name}` has `type: {speaks_for[:20]}`, so it knows no {section}"
             self.problems.append(issuer.problem(message, f"name an issuer with `type: {kind}`"))
-
-    def clients(self) -> None:
-        """Refuse a client that stands for two agents, or for an agent and for people in person."""
-        taken: dict[tuple[str, str], str] = {}
-        for agent in entries(self.root.get("agents")):
-            for issuer in entries(agent.node.get("clients")):
-                if self.names.issuers is not None and issuer.name not in self.names.issuers:
-                    message = f"`{issuer.name[:80]}` is not declared in `identity.issuers`"
-                    self.problems.append(issuer.problem(message, nearest(issuer.name, self.names.issuers)))
-                for client in (issuer.node, *issuer.node.items):
-                    if text(client) is not None:
-                        self.client(agent.name, issuer.name, client, taken)
-
-    def client(self, agent: str, issuer: str, client: Node, taken: dict[tuple[str, str], str]) -> None:
-        other = taken.setdefault((issuer, client.text), agent)
-        if other != agent:
-            message = f"the client `{client.text[:80]}` of `{issuer}` already stands for `{other}`"
-            self.problems.append(client.problem(message, "a client is one agent"))
-        direct = items(below(self.root, "identity", "issuers", issuer, "direct"))
-        if client.text in {each.text for each in direct}:
-            message = f"`{issuer}` lists the client `{client.text[:80]}` in `direct`, so it acts in person"
-            self.problems.append(client.problem(message, "a client is an agent or acts in person, not both"))
 
     def agents(self) -> None:
         for entry in entries(self.root.get("agents")):
@@ -224,7 +146,7 @@ class _Checks:
                 self.refer(node, self.names.servers, "servers")
             for node in items(below(ceiling, "tools")):
                 self.ceiling_tool(node, {server.text for server in servers})
-            lacking = [name for name in ("servers", "classes") if not _filled(below(ceiling, name))]
+            lacking = [name for name in ("servers", "classes") if not filled(below(ceiling, name))]
             if lacking:
                 what = " and ".join(f"`{name}`" for name in lacking)
                 message = f"the ceiling of `{entry.name}` names no {what}, so this agent may do nothing"
@@ -283,7 +205,7 @@ class _Checks:
         secure = address.startswith("https://")
         if tls is not None and not secure:
             self.problems.append(url.problem("with `tls` clients must be told `https://`", "write `https://…` here"))
-        if tls is None and secure and not _filled(proxies):
+        if tls is None and secure and not filled(proxies):
             message = "nothing here speaks TLS, so a proxy in front must"
             self.warnings.append(url.problem(message, "add `tls`, or name the proxy in `trusted_proxies`"))
         parts = split_address(address.removeprefix("http://"))
@@ -292,18 +214,16 @@ class _Checks:
             self.warnings.append(url.problem(message, "add `tls` or put TLS in front, and write `https://…` here"))
 
 
-def _filled(node: Node | None) -> bool:
-    return node is not None and bool(node.items)
-
-
 def secrets_in(root: Node) -> Iterator[Problem]:
     """Yield a problem for everything in a file that looks like a private key or a token."""
     hint = "take it out, and consider it known to others; secrets are given as `env:NAME` or `file:PATH`"
     for node in root.walk():
+        if node.get("kty") is not None and any(node.get(member) is not None for member in PRIVATE_MEMBERS):
+            yield replace(node.problem(_LOOKS.format("a private key"), hint), secret=True)
         places = [(node.text, node.problem), *((entry.name, entry.problem) for entry in node.entries)]
         for value, problem in places:
             what = "a private key" if _PRIVATE_KEY.search(value) else "a token" if _JWT.search(value) else ""
             if what:
-                found = problem(f"this looks like {what}, and a secret must not be written here", hint)
+                found = problem(_LOOKS.format(what), hint)
                 # The key may be what looks like a secret, and would be told as part of the path.
                 yield replace(found, secret=True, key="")

@@ -7,6 +7,7 @@ is left, so that one run tells of everything.
 from __future__ import annotations
 
 import posixpath
+import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from pydantic import ValidationError
 from ostiary import tls
 from ostiary.addresses import split_address
 from ostiary.config import Config, Document
-from ostiary.configcheck import below, check, declared, entries, items, secrets_in, text
+from ostiary.configcheck import check, declared, secrets_in
+from ostiary.confignodes import below, entries, items, text
 from ostiary.errors import ConfigError
 from ostiary.faults import empty_values, problems_of, to_data
 from ostiary.fields import ALGORITHMS
@@ -26,6 +28,7 @@ from ostiary.policy.names import nearest
 from ostiary.yamlsource import KIND_WORDS, Entry, Node, read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ostiary.errors import Problem
@@ -72,7 +75,8 @@ class _Reader:
         document = self.document(root)
         names = replace(declared(root, partial=self.partial), assumed=self.assumed)
         check(root, names, self.problems, self.warnings)
-        keys = self.keys(root)
+        keys, credential_keys = self.keys(root), self.credential_keys(root)
+        self.authorities(root)
         self.tls(root, document)
         rules = read_policies(self.policies(root.get("policy")), names, self.problems, self.warnings)
         if document is None or self.problems:
@@ -92,6 +96,7 @@ class _Reader:
             services=document.services,
             servers=document.servers,
             keys=keys,
+            credential_keys=credential_keys,
             timezone=names.timezone,
             rules=tuple(rules),
             warnings=tuple(self.warnings),
@@ -117,18 +122,56 @@ class _Reader:
         if self.partial:
             return found
         for entry in entries(below(root, "identity", "issuers")):
-            file = below(entry.node, "jwks", "file")
-            name = text(file)
-            if file is None or not name:
-                continue
-            path = self.path.parent / name
-            self.sources.append(path)
             stated = [item.text for item in items(entry.node.get("algorithms"))]
-            try:
-                found[entry.name] = read_keys(path, [each for each in stated if each in ALGORITHMS] or ALGORITHMS)
-            except JwksError as error:
-                self.problems.append(file.problem(f"the key set `{name[:200]}` {error}"))
+            keys = self.key_set(entry.node.get("jwks"), [each for each in stated if each in ALGORITHMS] or ALGORITHMS)
+            if keys is not None:
+                found[entry.name] = keys
         return found
+
+    def credential_keys(self, root: Node) -> dict[tuple[str, str, int], tuple[Key, ...]]:
+        """Return the keys of each credential that has a key set in a file."""
+        found: dict[tuple[str, str, int], tuple[Key, ...]] = {}
+        if self.partial:
+            return found
+        for section in ("agents", "services"):
+            for entry in entries(root.get(section)):
+                credentials = entry.node.get("credentials")
+                for at, credential in enumerate(() if credentials is None else credentials.items):
+                    for way in credential.entries:
+                        keys = self.key_set(way.node.get("jwks"), ALGORITHMS)
+                        if keys is not None:
+                            found[section, entry.name, at] = keys
+        return found
+
+    def key_set(self, jwks: Node | None, algorithms: Sequence[str]) -> tuple[Key, ...] | None:
+        """Return the keys of a set in a file that are good for one of `algorithms`; None if there is no such file."""
+        file = below(jwks, "file")
+        name = text(file)
+        if file is None or not name or "\0" in name:
+            return None
+        path = self.path.parent / name
+        self.sources.append(path)
+        try:
+            return read_keys(path, algorithms)
+        except JwksError as error:
+            self.problems.append(file.problem(f"the key set `{name[:200]}` {error}"))
+            return None
+
+    def authorities(self, root: Node) -> None:
+        """Look at the file of further certificate authorities, which is read again where it is used."""
+        file, used = below(root, "oauth", "ca_file"), below(root, "oauth", "danger_loopback_clients")
+        name = text(file)
+        if self.partial or file is None or not name or "\0" in name or used is None or not used.switch():
+            return
+        path = self.path.parent / name
+        self.sources.append(path)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except ssl.SSLError:
+            self.problems.append(file.problem(f"`{name[:200]}` holds no certificate in PEM"))
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            self.problems.append(file.problem(f"`{name[:200]}` cannot be read: {why}"))
 
     def tls(self, root: Node, document: Document | None) -> None:
         """Look at certificate and key, which are read again when they are handed over."""

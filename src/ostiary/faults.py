@@ -29,6 +29,9 @@ NOT_IN_THIS_VERSION: tuple[tuple[str, ...], ...] = (
 )
 """Keys of the design that are not served yet. They are told apart from keys that mean nothing at all."""
 
+TAGS = ("(word)", "(stored)")
+"""How pydantic tells apart what a value that may be a word or a mapping was read as. They are no part of the file."""
+
 _SECRET_WORDS = ("secret", "password", "passwd", "token", "api_key", "apikey", "private_key", "credential", "bearer")
 _WANTED = {
     "string_type": "text",
@@ -64,7 +67,7 @@ def problems_of(error: ValidationError, root: Node, model: type[BaseModel]) -> l
 
 
 def _problem(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Problem | None:
-    path: Path = detail["loc"]
+    path: Path = tuple(part for part in detail["loc"] if part not in TAGS)
     node, entry, missing = _locate(root, path)
     if entry is not None and (detail["type"] == "extra_forbidden" or path[-1] == "[key]"):
         if detail["type"] == "extra_forbidden":
@@ -170,19 +173,19 @@ def _section_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
         field = None if section is None else section.model_fields.get(str(part))
         if field is None:
             return None
-        section, mapped = _section_of(field.annotation)
-        if mapped:
+        section, inside = _section_of(field.annotation)
+        if inside:
             next(parts, None)
     return section
 
 
 def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """Return the section within a type, and whether it stands under names of the user's own."""
+    """Return the section within a type, and whether it stands under names of the user's own, or in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
-    mapped = get_origin(annotation) is Mapping
+    inside = get_origin(annotation) in (Mapping, tuple)
     for inner in get_args(annotation):
-        section, _ = _section_of(inner)
+        section, deeper = _section_of(inner)
         if section is not None:
-            return section, mapped
+            return section, inside or deeper
     return None, False

@@ -1,22 +1,17 @@
-"""The types of single values in the configuration: durations, addresses, URLs, references to secrets.
+"""The types of single values in the configuration: names, durations, sizes, references to secrets.
 
 Each turns what stands in the file into the one form that the rest of the product uses, and says what to write where
-it cannot. Nothing is corrected silently: a URL that could be written in two ways is asked for in the canonical one,
-because it becomes an issuer and an audience, which others compare byte by byte.
+it cannot. Addresses and URLs have a module of their own, `ostiary.webfields`.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
-
-from ostiary.addresses import ODD_IPV4, bracketed, canonical_host, is_loopback, split_address
 
 ActionClass = Literal["read", "query", "update", "admin"]
 PrincipalType = Literal["human", "service", "agent"]
@@ -26,19 +21,20 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 RESERVED_ISSUERS = ("local", "client")
 MAX_TTL_S = 3600
 MAX_GRANT_S = 90 * 24 * 3600
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _DURATION = re.compile(r"([1-9][0-9]{0,7})(s|m|h)\Z")
 _SIZE = re.compile(r"([1-9][0-9]{0,11})(B|KiB|MiB|GiB)\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)\Z")
-_PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+\Z")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
-_KEPT_HEADERS = {"host", "connection", "content-type", "content-length", "transfer-encoding", "accept", "te", "upgrade"}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Section(BaseModel):
+    """A section of the file: exactly its keys, and nothing that changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 def refuse(message: str, hint: str = "", kind: str = "ostiary") -> NoReturn:
@@ -46,7 +42,8 @@ def refuse(message: str, hint: str = "", kind: str = "ostiary") -> NoReturn:
     raise PydanticCustomError(kind, "{message}", {"message": message, "hint": hint})
 
 
-def _text(value: Any, what: str) -> str:
+def text_of(value: Any, what: str) -> str:
+    """Return `value` if it is text that holds something; `what` it should be is for the message."""
     if isinstance(value, str) and value.strip():
         return value
     refuse(f"{describe(value)} is not {what}")
@@ -68,7 +65,7 @@ def describe(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    text = _text(value, "a name")
+    text = text_of(value, "a name")
     if _NAME.match(text) is None:
         refuse(
             f"`{text[:80]}` is not a name", "use letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first"
@@ -83,7 +80,7 @@ def _word(value: Any) -> str:
         refuse(f"expected text, found {describe(value)}", "put it in quotes")
     if not value.strip():
         refuse("the text is empty")
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         refuse("the text holds a control character")
     if len(value) > 1024:
         refuse("the text is longer than 1024 characters")
@@ -93,7 +90,7 @@ def _word(value: Any) -> str:
 def _duration(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         refuse(f"{describe(value)} has no unit", f"write `{value}s`, `{value}m` or `{value}h`")
-    match = _DURATION.match(_text(value, "a duration"))
+    match = _DURATION.match(text_of(value, "a duration"))
     if match is None:
         refuse(f"{describe(value)} is not a duration", "write a number and a unit, as in `60s`, `10m` or `1h`")
     return int(match[1]) * _SECONDS[match[2]]
@@ -117,107 +114,13 @@ def _size(value: Any) -> int:
     hint = "write a number and a unit, as in `512KiB` or `16MiB`"
     if isinstance(value, int) and not isinstance(value, bool):
         refuse(f"{describe(value)} has no unit", hint)
-    match = _SIZE.match(_text(value, "a size"))
+    match = _SIZE.match(text_of(value, "a size"))
     if match is None:
         refuse(f"{describe(value)} is not a size", hint)
     size = int(match[1]) * _BYTES[match[2]]
     if not 1024 <= size <= 1024**3:
         refuse(f"{describe(value)} is out of bounds", "from `1KiB` to `1GiB`")
     return size
-
-
-def _listen(value: Any) -> str:
-    text = _text(value, "an address")
-    parts = split_address(text)
-    if parts is None:
-        refuse(f"`{text[:80]}` is not an address to listen on", "write `127.0.0.1:8811`")
-    host, port = parts
-    if port is None:
-        refuse(f"`{text[:80]}` has no port", f"write `{bracketed(host)}:8811`")
-    try:
-        address = ip_address(host)
-    except ValueError:
-        hint = f"write `127.0.0.1:{port}`" if host == "localhost" else f"write an IP address, as in `127.0.0.1:{port}`"
-        refuse(f"`{host[:80]}` is a name, and a name may have several addresses", hint)
-    return f"{bracketed(address.compressed)}:{port}"
-
-
-def _split_url(value: Any, what: str) -> SplitResult:
-    text = _text(value, what)
-    if _CONTROL.search(text) or not text.isascii() or any(c in text for c in ' \\"<>^`{|}'):
-        refuse(f"{describe(text)} is not {what}", "it holds characters that a URL may not hold")
-    try:
-        url = urlsplit(text)
-        url.port  # noqa: B018  (raises where the port is no port)
-    except ValueError:
-        refuse(f"{describe(text)} is not {what}", "write `https://host:port`")
-    if url.scheme not in DEFAULT_PORTS or "://" not in text or not url.netloc:
-        refuse(f"{describe(text)} is not {what}", "it must begin with `http://` or `https://`")
-    if "@" in url.netloc:
-        refuse("the URL holds a user name or password", "leave it out: secrets are never written here", "secret")
-    if "?" in text:
-        refuse("the URL holds a query", "leave out what follows `?`: queries often carry secrets", "secret")
-    if "#" in text:
-        refuse("the URL holds a fragment", "leave out what follows `#`")
-    return url
-
-
-def _authority(url: SplitResult, what: str) -> str:
-    parts = split_address(url.netloc)
-    host = canonical_host(parts[0]) if parts else None
-    if parts is None or host is None or parts[1] == 0 or url.netloc.endswith(":"):
-        refuse(f"{describe(url.netloc)} is not the host of {what}")
-    port = parts[1]
-    authority = bracketed(host) + ("" if port is None or port == DEFAULT_PORTS[url.scheme] else f":{port}")
-    if authority != url.netloc:
-        refuse(f"{describe(url.netloc)} has a shorter or plainer form", f"write `{url.scheme}://{authority}{url.path}`")
-    return authority
-
-
-def _base_url(value: Any) -> str:
-    what = "the URL of the gateway"
-    url = _split_url(value, what)
-    authority = _authority(url, what)
-    if url.path:
-        refuse(f"the URL has a path, `{url.path[:80]}`", f"write `{url.scheme}://{authority}`")
-    return f"{url.scheme}://{authority}"
-
-
-def _upstream_url(value: Any) -> str:
-    what = "the URL of a server"
-    url = _split_url(value, what)
-    authority = _authority(url, what)
-    segments = url.path.split("/")
-    if url.path and (_PATH.match(url.path) is None or "." in segments or ".." in segments or "" in segments[1:-1]):
-        refuse(f"`{url.path[:80]}` is not a plain path", "write it without `//`, `.` or `..`")
-    return f"{url.scheme}://{authority}{url.path or '/'}"
-
-
-def _host_entry(value: Any) -> str:
-    text = _text(value, "a host")
-    parts = split_address(text)
-    host = canonical_host(parts[0]) if parts else None
-    if parts is None or host is None or parts[1] == 0:
-        hint = "list each host by its name" if "*" in text else "write `host` or `host:port`, without a scheme"
-        refuse(f"`{text[:80]}` is not a host", hint)
-    return bracketed(host) + ("" if parts[1] is None else f":{parts[1]}")
-
-
-def _domain(value: Any) -> str:
-    text = _text(value, "a domain")
-    host = canonical_host(text)
-    if host is None or host != text or "." not in text or ODD_IPV4.match(text) or ":" in text:
-        refuse(f"`{text[:80]}` is not a domain", "write it as in `example.com`, in lower case")
-    return text
-
-
-def _origin(value: Any) -> str:
-    text = _text(value, "an origin")
-    if text in {"null", "*"}:
-        refuse(f"the origin `{text}` is never allowed", "list the origins one by one")
-    if _ORIGIN.match(text) is None or _CONTROL.search(text):
-        refuse(f"`{text[:80]}` is not an origin", "write `https://host:port`, without a path")
-    return text
 
 
 def _secret(value: Any) -> str:
@@ -227,7 +130,7 @@ def _secret(value: Any) -> str:
     kind, _, name = value.partition(":")
     if kind == "env" and _ENVIRONMENT_NAME.match(name):
         return value
-    if kind == "file" and name.strip() and not _CONTROL.search(name):
+    if kind == "file" and name.strip() and not CONTROL.search(name):
         return value
     if kind == "store":
         refuse("`store:` references are not in this version", hint, "later")
@@ -244,24 +147,8 @@ def _pem_source(value: Any) -> str:
     return _secret(text) if text.startswith(("env:", "file:", "store:")) else text
 
 
-def _network(value: Any) -> str:
-    text = _text(value, "an address range")
-    hint = "write `10.0.0.0/8`, or one address"
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        refuse(f"`{text[:80]}` is not an address range", hint)
-    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        refuse(f"`{text[:80]}` is an IPv4 address in the form of IPv6", "write it in dotted form")
-    if "%" in text or network.network_address.compressed != text.partition("/")[0].lower():
-        refuse(f"`{text[:80]}` is not the beginning of a range", f"write `{network.compressed.partition('%')[0]}`")
-    if network.prefixlen == 0:
-        refuse("everybody would be trusted to say where a request comes from", hint)
-    return network.compressed
-
-
 def _store_url(value: Any) -> str:
-    text = _text(value, "the URL of a store")
+    text = text_of(value, "the URL of a store")
     hint = "write `sqlite:///var/ostiary.db`"
     if text.startswith(("postgresql:", "postgresql+", "postgres:")):
         refuse("PostgreSQL is not in this version", hint, "secret" if "@" in text else "later")
@@ -313,14 +200,15 @@ def _pins(value: Any) -> str:
 def _identity(value: Any) -> str:
     if value in ("jwt", "none"):
         return str(value)
-    if value in ("credential", "oauth"):
-        refuse(f"`{value}` is not in this version", "write `jwt` or `none`", "later")
-    hint = "in quotes, `none` is a word" if value is None else "write `jwt` or `none`"
+    ways = "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"
+    if value == "oauth":
+        refuse("`oauth` is not in this version", ways, "later")
+    hint = "in quotes, `none` is a word" if value is None else ways
     refuse(f"{describe(value)} is not a way to be known upstream", hint)
 
 
 def _redact(value: Any) -> str:
-    text = _text(value, "an argument")
+    text = text_of(value, "an argument")
     path = text.removeprefix("argument/")
     if text == "*":
         return text
@@ -330,7 +218,7 @@ def _redact(value: Any) -> str:
 
 
 def _moment(value: Any) -> int:
-    text = _text(value, "a date")
+    text = text_of(value, "a date")
     hint = "write `2027-06-30` (the day begins in UTC) or `2027-06-30T18:00:00Z`"
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
@@ -348,22 +236,19 @@ def _moment(value: Any) -> int:
     return seconds
 
 
-def _fetch_url(value: Any) -> str:
-    """Read the URL of somebody else: https, or http on this machine."""
-    what = "the URL of an issuer"
-    url = _split_url(value, what)
-    _authority(url, what)
-    if url.scheme == "http" and not is_loopback(url.hostname or ""):
-        refuse(f"{describe(value)} is not encrypted", "write `https://`; plain http is taken on this machine only")
-    return str(value)
-
-
 def _switch(value: Any) -> bool:
-    if value in (True, "on"):
-        return True
-    if value in (False, "off"):
-        return False
+    if isinstance(value, bool):
+        return value
+    if value in ("on", "off"):
+        return bool(value == "on")
     refuse(f"{describe(value)} is neither on nor off", "write `on` or `off`")
+
+
+def _exact(value: Any) -> str:
+    word = _word(value)
+    if "*" in word:
+        refuse(f"`{word[:80]}` holds a `*`, and there are no wildcards here", "write one entry for each exact value")
+    return word
 
 
 def _grant_life(value: Any) -> int:
@@ -376,50 +261,35 @@ def _grant_life(value: Any) -> int:
 def _store_reference(value: Any) -> str:
     if isinstance(value, str) and value.startswith("store:") and _NAME.match(value.removeprefix("store:")):
         return value
-    refuse(
-        "a credential must not be written here", "write `store:NAME`, and set it with `ostiary credentials`", "secret"
-    )
+    hint = "write `store:NAME`, and set it with `ostiary credentials set NAME`"
+    refuse("a credential must not be written here", hint, "secret")
 
 
-def _header_name(value: Any) -> str:
-    text = _text(value, "the name of a header")
-    if _HEADER.match(text) is None or text.lower() in _KEPT_HEADERS or text.lower().startswith("mcp-"):
-        refuse(f"`{text[:80]}` is not a header for a credential", "write `Authorization` or `X-Api-Key`")
-    return text
-
-
-def _schema(**schema: Any) -> WithJsonSchema:
+def schema_of(**schema: Any) -> WithJsonSchema:
+    """Return how a type of text is described in `ostiary schema`."""
     return WithJsonSchema({"type": "string", **schema})
 
 
-Name = Annotated[str, BeforeValidator(_name), _schema(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, BeforeValidator(_name), schema_of(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """What people, agents, services, servers and issuers are called. Never holds `:` or `/`, which separate names."""
-FetchUrl = Annotated[str, BeforeValidator(_fetch_url), _schema(pattern="^https?://[^?#@]+$")]
 Switch = Annotated[
     bool, BeforeValidator(_switch), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}]})
 ]
-GrantLife = Annotated[int, BeforeValidator(_grant_life), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["8h"])]
-StoreReference = Annotated[str, BeforeValidator(_store_reference), _schema(pattern="^store:.+$")]
-HeaderName = Annotated[str, BeforeValidator(_header_name), _schema(examples=["Authorization", "X-Api-Key"])]
+GrantLife = Annotated[int, BeforeValidator(_grant_life), schema_of(pattern="^[1-9][0-9]*(s|m|h)$", examples=["8h"])]
+StoreReference = Annotated[str, BeforeValidator(_store_reference), schema_of(pattern="^store:.+$")]
 Preset = Literal["generic", "entra", "google", "okta", "keycloak", "workos"]
 FederationPreset = Literal["kubernetes", "github-actions"]
-Word = Annotated[str, BeforeValidator(_word), _schema(minLength=1)]
-Seconds = Annotated[int, BeforeValidator(_timeout), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60s"])]
-TokenLife = Annotated[int, BeforeValidator(_ttl), _schema(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60m"])]
-Bytes = Annotated[int, BeforeValidator(_size), _schema(pattern="^[1-9][0-9]*(B|KiB|MiB|GiB)$", examples=["16MiB"])]
-Listen = Annotated[str, BeforeValidator(_listen), _schema(examples=["127.0.0.1:8811"])]
-BaseUrl = Annotated[str, BeforeValidator(_base_url), _schema(pattern="^https?://[^/?#@]+$")]
-UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url), _schema(pattern="^https?://[^?#@]+$")]
-Host = Annotated[str, BeforeValidator(_host_entry), _schema(examples=["localhost:8811"])]
-Domain = Annotated[str, BeforeValidator(_domain), _schema(examples=["example.com"])]
-Origin = Annotated[str, BeforeValidator(_origin), _schema(pattern="^[a-z][a-z0-9+.-]*://[^/?#@]+$")]
-SecretReference = Annotated[str, BeforeValidator(_secret), _schema(pattern="^(env|file):.+$")]
-PemSource = Annotated[str, BeforeValidator(_pem_source), _schema(minLength=1, examples=["tls/cert.pem"])]
-Network = Annotated[str, BeforeValidator(_network), _schema(examples=["10.0.0.0/8", "192.0.2.7"])]
-StoreUrl = Annotated[str, BeforeValidator(_store_url), _schema(pattern="^sqlite:///.+$")]
-Algorithm = Annotated[str, BeforeValidator(_algorithm), _schema(enum=list(ALGORITHMS))]
-Argument = Annotated[str, BeforeValidator(_redact), _schema(pattern=r"^(argument/.+|\*)$")]
-Moment = Annotated[int, BeforeValidator(_moment), _schema(examples=["2027-06-30", "2027-06-30T18:00:00Z"])]
+Word = Annotated[str, BeforeValidator(_word), schema_of(minLength=1)]
+Exact = Annotated[str, BeforeValidator(_exact), schema_of(pattern="^[^*]+$")]
+Seconds = Annotated[int, BeforeValidator(_timeout), schema_of(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60s"])]
+TokenLife = Annotated[int, BeforeValidator(_ttl), schema_of(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60m"])]
+Bytes = Annotated[int, BeforeValidator(_size), schema_of(pattern="^[1-9][0-9]*(B|KiB|MiB|GiB)$", examples=["16MiB"])]
+SecretReference = Annotated[str, BeforeValidator(_secret), schema_of(pattern="^(env|file):.+$")]
+PemSource = Annotated[str, BeforeValidator(_pem_source), schema_of(minLength=1, examples=["tls/cert.pem"])]
+StoreUrl = Annotated[str, BeforeValidator(_store_url), schema_of(pattern="^sqlite:///.+$")]
+Algorithm = Annotated[str, BeforeValidator(_algorithm), schema_of(enum=list(ALGORITHMS))]
+Argument = Annotated[str, BeforeValidator(_redact), schema_of(pattern=r"^(argument/.+|\*)$")]
+Moment = Annotated[int, BeforeValidator(_moment), schema_of(examples=["2027-06-30", "2027-06-30T18:00:00Z"])]
 Direct = Annotated[
     bool | tuple[str, ...],
     BeforeValidator(_direct),

@@ -24,7 +24,7 @@ MAX_RSA_BITS = 8192
 
 Key = dict[str, str]
 
-_PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 _PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 _CURVES = {"ES256": ("P-256", 32), "ES384": ("P-384", 48), "EdDSA": ("Ed25519", 32)}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -96,7 +96,7 @@ def _keys(document: Any) -> list[Mapping[str, Any]]:
 def _refuse_secret(key: Mapping[str, Any], number: int) -> None:
     if key.get("kty") == "oct" or "k" in key:
         raise JwksError(f"key {number} is symmetric, and whoever can check with it can also sign; use a public key")
-    private = [member for member in _PRIVATE if member in key]
+    private = [member for member in PRIVATE_MEMBERS if member in key]
     if private:
         raise JwksError(f"key {number} holds private members (`{'`, `'.join(private)}`); keep only the public ones")
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
+from ostiary.config import load
+from ostiary.errors import ConfigError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -71,3 +76,17 @@ def write(folder: Path, text: str, name: str = "ostiary.yaml", jwks: object = JW
 def with_sections(**sections: str) -> str:
     """Return the smallest configuration with some sections put in place of, or after, its own."""
     return "".join({**SECTIONS, **sections}.values())
+
+
+def found(folder: Path, text: str) -> list[tuple[int, int, str, str, str]]:
+    """Return everything that is wrong with a configuration: line, column, key, message, hint."""
+    with pytest.raises(ConfigError) as caught:
+        load(write(folder, text))
+    return [(p.line, p.column, p.key, p.message, p.hint) for p in caught.value.problems]
+
+
+def marked(sections: dict[str, str]) -> tuple[str, int, int]:
+    """Return the smallest configuration with `sections`, and line and column of the `§` that was in them."""
+    text = with_sections(**sections)
+    before = text[: text.index("§")]
+    return text.replace("§", ""), before.count("\n") + 1, len(before) - before.rfind("\n")

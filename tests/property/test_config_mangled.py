@@ -59,16 +59,23 @@ def test_a_mangled_file_is_refused_in_good_order(changes: list[tuple[int, int, s
     survives(mangle(EXAMPLE, changes), partial=partial)
 
 
+WORDS = ("federated", "private_key_jwt", "jwks", "file", "url", "issuer", "subject", "preset", "local", "kty", "d")
 VALUES: st.SearchStrategy[object] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["alice", "notes", "off"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["alice", "notes", "off", "on"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | st.sampled_from(WORDS), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 PATHS = [
     *(("gateway",), ("gateway", "url"), ("gateway", "allowed_hosts"), ("admin",), ("store", "url"), ("store", "key")),
     *(("audit", "redact"), ("people",), ("people", "alice"), ("people", "alice", "issuer"), ("identity",)),
     *(("identity", "issuers", "corp", name) for name in ("jwks", "algorithms", "claims", "scopes", "direct", "typ")),
-    *(("agents", "bot", name) for name in ("owner", "ceiling", "expires", "clients", "subject")),
+    *(("agents", "bot", name) for name in ("owner", "ceiling", "expires", "clients", "subject", "credentials")),
+    *(("identity", "providers"), ("services", "batch", "credentials"), ("identity", "providers", "sso", "issuer")),
+    *(("identity", "providers", "sso", name) for name in ("scopes", "claims", "client_secret")),
+    *(("oauth",), *(("oauth", name) for name in ("dynamic_registration", "ca_file", "danger_loopback_clients"))),
+    ("servers", "notes", "identity", "credential"),
     *(("servers", "notes", name) for name in ("url", "tools", "pins", "timeout", "max_response", "identity")),
     *(("policy",), ("policy", "files"), ("policy", "timezone")),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -129,6 +130,15 @@ def test_init_writes_a_file_that_passes_and_never_overwrites(tmp_path: Path) -> 
     assert (folder / "ostiary.yaml").read_bytes() == written
 
 
+def test_what_init_leaves_commented_out_can_be_used_too(tmp_path: Path) -> None:
+    run("init", tmp_path)
+    written = (tmp_path / "ostiary.yaml").read_text(encoding="utf-8")
+    commented = re.sub(r"^# (?=identity:| )", "", written, flags=re.MULTILINE)
+    assert commented.count("\n") == written.count("\n")
+    config = load(write(tmp_path, commented))
+    assert (list(config.providers), list(config.issuers)) == (["sso"], ["corp"])
+
+
 def test_init_does_not_write_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "ostiary.yaml").symlink_to(tmp_path / "elsewhere")
     assert run("init", tmp_path).exit_code == 1
@@ -153,8 +163,41 @@ def test_the_schema_is_one_and_takes_the_example(tmp_path: Path) -> None:
     assert printed == document_schema()
     jsonschema.Draft202012Validator.check_schema(printed)
     validator = jsonschema.Draft202012Validator(printed)
-    for text in (EXAMPLE, with_sections(), (tmp_path / "ostiary.yaml").read_text(encoding="utf-8")):
+    for text in (EXAMPLE, SIGN_IN, with_sections(), (tmp_path / "ostiary.yaml").read_text(encoding="utf-8")):
         assert [error.message for error in validator.iter_errors(data_of(text))] == []
+
+
+SIGN_IN = with_sections(
+    identity="identity: {providers: {sso: {issuer: https://sso.test, client_id: gw, client_secret: env:SECRET}}, "
+    "issuers: {corp: {issuer: https://a.test, jwks: {url: https://a.test/k}, algorithms: [RS256], type: human}}}\n",
+    oauth="oauth: {dynamic_registration: off, default_ceiling: [read], access_token_ttl: 5m}\n",
+    agents="agents: {bot: {owner: alice, clients: {local: [ide]}, credentials: [{private_key_jwt: {jwks: {file: k}}}, "
+    "{federated: {preset: github-actions, subject: s}}]}}\n",
+    servers="servers: {notes: {url: http://h/mcp, owner: alice, pins: off, identity: {credential: store:NOTES}}}\n",
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("client_secret: env:SECRET", "client_secret: hunter2"),
+        ("issuer: https://sso.test, ", ""),
+        ("jwks: {url: https://a.test/k}", "jwks: {url: https://a.test/k, file: k}"),
+        ("jwks: {url: https://a.test/k}", "jwks: {}"),
+        ("dynamic_registration: off", "dynamic_registration: limited"),
+        ("default_ceiling: [read]", "default_ceiling: []"),
+        ("{private_key_jwt: {jwks: {file: k}}}", "{}"),
+        ("preset: github-actions", "preset: gitlab"),
+        ("subject: s}", "subject: 'repo:*'}"),
+        ("credential: store:NOTES", "credential: hunter2"),
+        ("identity: {credential: store:NOTES}", "identity: credential"),
+        ("identity: {credential: store:NOTES}", "identity: {header: Authorization}"),
+    ],
+)
+def test_the_schema_sees_what_is_wrong_with_sign_in(change: tuple[str, str]) -> None:
+    text = SIGN_IN.replace(*change)
+    assert text != SIGN_IN
+    assert list(jsonschema.Draft202012Validator(document_schema()).iter_errors(data_of(text)))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.kit.configs import EXAMPLE, ISSUER, with_sections, write
+from tests.kit.configs import EXAMPLE, ISSUER, RSA_KEY, with_sections, write
 
 from ostiary.compile import compile, snapshot_problem  # noqa: A004
 from ostiary.config import Config, load
+from ostiary.oauth.routes import table
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "snapshot_example.json"
 LOCAL_KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "local-1"}
@@ -77,10 +79,7 @@ agents:
 
 
 def test_every_key_finds_its_place(tmp_path: Path) -> None:
-    key = {"kty": "RSA", "kid": "k", "n": "", "e": "AQAB"}
-    from tests.kit.configs import RSA_KEY
-
-    key["n"] = RSA_KEY["n"]
+    key = {"kty": "RSA", "kid": "k", "n": RSA_KEY["n"], "e": "AQAB"}
     config = load(write(tmp_path, EVERYTHING, jwks={"keys": [key]}))
     snapshot = json.loads(compile(config, local_keys=[], lockdown=True))
     assert snapshot["lockdown"] is True
@@ -142,6 +141,100 @@ def test_the_local_issuer_never_speaks_for_people_or_for_long(tmp_path: Path) ->
     )
 
 
+SIGN_IN = with_sections(
+    people="people: {alice: {issuer: sso, subject: '00u1'}}\n",
+    identity="""\
+identity:
+  providers: {sso: {issuer: https://sso.test, client_id: gw, client_secret: env:OIDC_SECRET, scopes: [openid, x-scope]}}
+  issuers:
+    corp: {issuer: https://idp.test, jwks: {url: https://idp.test/keys}, algorithms: [EdDSA], type: human}
+""",
+    oauth="oauth: {default_ceiling: [query, read, update], dynamic_registration: on, refresh_token_ttl: 77h}\n",
+    agents="agents: {ide: {owner: alice, clients: {local: [b, a]}, third_party: Acme}, bot: {owner: alice}}\n",
+    servers="servers: {notes: {url: http://h/mcp, owner: alice, pins: off, identity: {credential: store:NOTES}}}\n",
+)
+BY_CREDENTIAL = with_sections(
+    agents="agents: {bot: {owner: alice, credentials: [{federated: {preset: github-actions, subject: repo}}]}}\n"
+)
+
+
+def compiled(folder: Path, text: str, **options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(compile(load(write(folder, text)), local_keys=[LOCAL_KEY], **options))
+    return found
+
+
+def test_a_provider_makes_the_gateway_the_authorization_server(tmp_path: Path) -> None:
+    snapshot = compiled(tmp_path, SIGN_IN)
+    gateway = snapshot["gateway"]
+    assert (gateway["authorization_server"], gateway["issues_tokens"], gateway["default_scopes"]) == (
+        True,
+        True,
+        ["mcp:read", "mcp:query", "mcp:update"],
+    )
+    assert snapshot["people"] == [{"key": "alice", "id": "human:sso:00u1"}]
+    assert [(agent["key"], agent["clients"], agent.get("third_party")) for agent in snapshot["agents"]] == [
+        ("bot", [], None),
+        ("ide", [["local", "b"], ["local", "a"]], "Acme"),
+    ]
+    assert snapshot["servers"][0]["identity"] == {"credential": "NOTES", "header": "Authorization"}
+
+
+def test_the_control_side_gets_exactly_its_table(tmp_path: Path) -> None:
+    rows = [[route.method, route.path, route.origin] for route in table(load(write(tmp_path, SIGN_IN)))]
+    assert compiled(tmp_path, SIGN_IN)["control"] == rows
+    assert ["POST", "/oauth/register", "any"] in rows
+    assert ["POST", "/oauth/authorize", "own"] in rows
+
+
+def test_credentials_alone_issue_tokens_and_sign_nobody_in(tmp_path: Path) -> None:
+    snapshot = compiled(tmp_path, BY_CREDENTIAL)
+    assert (snapshot["gateway"]["authorization_server"], snapshot["gateway"]["issues_tokens"]) == (False, True)
+    paths = {path for _, path, _ in snapshot["control"]}
+    assert "/oauth/token" in paths
+    assert "/oauth/authorize" not in paths
+
+
+@pytest.mark.parametrize("text", [EXAMPLE, EVERYTHING, with_sections()], ids=["example", "everything", "smallest"])
+def test_a_house_without_sign_in_keeps_the_bytes_that_it_had(tmp_path: Path, text: str) -> None:
+    key = {name: RSA_KEY[name] for name in ("kty", "kid", "n", "e")}
+    config = load(write(tmp_path, text, jwks={"keys": [key]}))
+    snapshot = json.loads(compile(config, local_keys=[LOCAL_KEY], suspended={}, remote_keys={"corp": [LOCAL_KEY]}))
+    assert "control" not in snapshot
+    assert set(snapshot["gateway"]) == {"url", "hosts", "origins", "refusals", "trusted_proxies"}
+    assert not any({"suspended", "third_party"} & set(agent) for agent in snapshot["agents"])
+    assert all(isinstance(server["identity"], str) for server in snapshot["servers"])
+
+
+def test_suspended_agents_say_why_and_others_say_nothing(tmp_path: Path) -> None:
+    agents = compiled(tmp_path, SIGN_IN, suspended={"bot": "owner_inactive", "gone": "agent_suspended"})["agents"]
+    assert [(agent["key"], agent.get("suspended", "-")) for agent in agents] == [
+        ("bot", "owner_inactive"),
+        ("ide", "-"),
+    ]
+
+
+def test_an_issuer_by_url_has_the_keys_that_were_fetched_in_one_order(tmp_path: Path) -> None:
+    one, two = {**LOCAL_KEY, "kid": "1"}, {**LOCAL_KEY, "kid": "2"}
+    for keys in ([one, two], [two, one]):
+        snapshot = compiled(tmp_path, SIGN_IN, remote_keys={"corp": keys, "elsewhere": [LOCAL_KEY]})
+        assert [(issuer["name"], issuer["keys"]) for issuer in snapshot["issuers"]] == [
+            ("corp", [one, two]),
+            ("local", [LOCAL_KEY]),
+        ]
+    assert compiled(tmp_path, SIGN_IN)["issuers"][0]["keys"] == []
+
+
+def test_an_issuer_by_file_takes_no_keys_from_elsewhere(tmp_path: Path) -> None:
+    issuers = compiled(tmp_path, EXAMPLE, remote_keys={"corp": [LOCAL_KEY]})["issuers"]
+    assert [key["kid"] for key in issuers[0]["keys"]] == ["corp-1"]
+
+
+def test_nothing_of_providers_and_credentials_but_the_answers_is_in_a_snapshot(tmp_path: Path) -> None:
+    text = json.dumps([compiled(tmp_path, SIGN_IN), compiled(tmp_path, BY_CREDENTIAL)])
+    hidden = ("OIDC_SECRET", "sso.test", "x-scope", "store:", "idp.test/keys", "githubusercontent", "277200")
+    assert [word for word in hidden if word in text] == []
+
+
 def test_a_part_of_a_file_is_marked_as_such(tmp_path: Path) -> None:
     config = load(write(tmp_path, "policy: []\n"), partial=True)
     snapshot = json.loads(compile(config, local_keys=[], partial=True))
@@ -161,8 +254,6 @@ def test_a_fault_found_by_the_core_leads_back_to_its_line(tmp_path: Path, path: 
 @CORE
 @pytest.mark.parametrize("text", [EXAMPLE, with_sections(), EVERYTHING], ids=["example", "smallest", "everything"])
 def test_the_core_takes_what_is_compiled(tmp_path: Path, text: str) -> None:
-    from tests.kit.configs import RSA_KEY
-
     from ostiary._core import Snapshot
 
     key = {name: RSA_KEY[name] for name in ("kty", "kid", "n", "e")}

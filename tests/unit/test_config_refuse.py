@@ -1,6 +1,7 @@
 """Every kind of fault that a configuration can have, each with its exact place, what is said, and what would help.
 
-In the tables, `§` stands before the character that the problem must point at.
+In the tables, `§` stands before the character that the problem must point at. Faults of who is believed, and of what is
+issued, are in `test_config_identity`.
 """
 
 # ruff: noqa: E501  (one row, one case)
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kit.configs import ISSUER, SECTIONS, with_sections, write
+from tests.kit.configs import ISSUER, SECTIONS, found, marked, with_sections, write
 
 from ostiary.config import load
 from ostiary.errors import ConfigError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ALGORITHMS = "use one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
 REMOVE = "remove it"
+IDENTITIES = "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"
 
 
 def issuers(text: str) -> dict[str, str]:
@@ -74,14 +76,11 @@ SHAPES = [
 LATER = [
     ("audit.retain", {"audit": "audit: {§retain: 30d}\n"}, "retain"),
     ("audit.anchor", {"audit": "audit: {§anchor: s3}\n"}, "anchor"),
-    ("identity.providers", {"identity": "identity: {§providers: {}}\n"}, "providers"),
-    ("oauth", {"oauth": "§oauth: {}\n"}, "oauth"),
     ("apps", {"apps": "§apps: {}\n"}, "apps"),
     ("limits", {"limits": "§limits: {}\n"}, "limits"),
     ("ask", {"ask": "§ask: {wait: 5s}\n"}, "ask"),
     ("servers.notes.limits", server("url: http://h/mcp, §limits: {}"), "limits"),
     ("servers.notes.command", server("url: http://h/mcp, §command: [ls]"), "command"),
-    ("agents.bot.credentials", agent(f"{{owner: alice, {CEILING}, §credentials: []}}"), "credentials"),
 ]  # fmt: skip
 
 VALUES = [
@@ -122,8 +121,8 @@ VALUES = [
     ("size without a unit", server("url: http://h/mcp, max_response: §1000"), "servers.notes.max_response", "the number 1000 has no unit", "write a number and a unit, as in `512KiB` or `16MiB`"),
     ("size of two meanings", server("url: http://h/mcp, max_response: §16MB"), "servers.notes.max_response", "`16MB` is not a size", "write a number and a unit, as in `512KiB` or `16MiB`"),
     ("size out of bounds", server("url: http://h/mcp, max_response: §2GiB"), "servers.notes.max_response", "`2GiB` is out of bounds", "from `1KiB` to `1GiB`"),
-    ("identity of later", server("url: http://h/mcp, identity: §oauth"), "servers.notes.identity", "`oauth` is not in this version", "write `jwt` or `none`"),
-    ("identity unknown", server("url: http://h/mcp, identity: §basic"), "servers.notes.identity", "`basic` is not a way to be known upstream", "write `jwt` or `none`"),
+    ("identity of later", server("url: http://h/mcp, identity: §oauth"), "servers.notes.identity", "`oauth` is not in this version", IDENTITIES),
+    ("identity unknown", server("url: http://h/mcp, identity: §basic"), "servers.notes.identity", "`basic` is not a way to be known upstream", IDENTITIES),
     ("pins required", {"servers": "servers: {notes: {owner: alice, url: http://h/mcp, pins: §required}}\n"}, "servers.notes.pins", "`required` is not in this version", "write `pins: off`"),
     ("pins on", {"servers": "servers: {notes: {owner: alice, url: http://h/mcp, pins: §on}}\n"}, "servers.notes.pins", "`on` is not a way to pin tools", "write `pins: off`"),
     ("pins missing", {"servers": "servers: {§notes: {owner: alice, url: http://h/mcp}}\n"}, "servers.notes.pins", "`pins` is missing", "write `pins: off`"),
@@ -149,7 +148,7 @@ REFERENCES = [
     ("tool of a ceiling without its server", agent("{owner: alice, ceiling: {servers: [notes], tools: [§echo], classes: [read]}}"), "agents.bot.ceiling.tools[0]", "`echo` is not a tool", "write `server/tool`"),
     ("tool of a ceiling on an unknown server", agent("{owner: alice, ceiling: {servers: [notes], tools: [§mail/echo], classes: [read]}}"), "agents.bot.ceiling.tools[0]", "`mail` is not declared in `servers`", "declare it in `servers`"),
     ("tool outside the ceiling", {"servers": SECTIONS["servers"].replace("servers: {", "servers: {mail: {url: http://h/mcp, owner: alice, pins: off, tools: {send: {class: update}}}, ")} | agent("{owner: alice, ceiling: {servers: [notes], tools: [§mail/send], classes: [read]}}"), "agents.bot.ceiling.tools[0]", "`mail` is not among the `servers` of this ceiling", "add it there, or remove the tool"),
-    ("issuer of a person", corp("direct: true") | {"people": "people: {alice: {issuer: §corpp, subject: a}}\n"}, "people.alice.issuer", "`corpp` is not declared in `identity.issuers`", "did you mean `corp`?"),
+    ("issuer of a person", corp("direct: true") | {"people": "people: {alice: {issuer: §corpp, subject: a}}\n"}, "people.alice.issuer", "`corpp` is not declared in `identity.providers` or `identity.issuers`", "did you mean `corp`?"),
     ("issuer of the wrong type", corp("direct: true") | agent(f"{{owner: alice, issuer: §corp, subject: a, {CEILING}}}"), "agents.bot.issuer", "the issuer `corp` has `type: human`, so it knows no agents", "name an issuer with `type: agent`"),
     ("person of the local issuer", {"people": "people: {alice: {issuer: §local, subject: a}}\n"}, "people.alice.issuer", "`local` is the gateway itself", "people need an issuer of their own"),
     ("agent of the local issuer", agent(f"{{owner: alice, issuer: §local, subject: a, {CEILING}}}"), "agents.bot.issuer", "`local` is the gateway itself", "leave `issuer` and `subject` out"),
@@ -190,18 +189,6 @@ YAML = [
 ]  # fmt: skip
 
 
-def found(folder: Path, text: str) -> list[tuple[int, int, str, str, str]]:
-    with pytest.raises(ConfigError) as caught:
-        load(write(folder, text))
-    return [(p.line, p.column, p.key, p.message, p.hint) for p in caught.value.problems]
-
-
-def marked(sections: dict[str, str]) -> tuple[str, int, int]:
-    text = with_sections(**sections)
-    before = text[: text.index("§")]
-    return text.replace("§", ""), before.count("\n") + 1, len(before) - before.rfind("\n")
-
-
 CASES = [*SHAPES, *VALUES, *REFERENCES, *CLASHES, *POLICY, *YAML]
 
 
@@ -221,14 +208,6 @@ def test_a_key_of_the_design_is_told_apart_from_an_unknown_one(
 ) -> None:
     text, line, column = marked(sections)
     assert found(tmp_path, text) == [(line, column, key, f"`{name}` is not in this version", REMOVE)]
-
-
-def test_jwks_by_url_is_of_a_later_version_and_the_file_is_still_asked_for(tmp_path: Path) -> None:
-    text = with_sections(**issuers('{corp: {issuer: "https://a", jwks: {url: x}, algorithms: [RS256], type: human}}'))
-    assert [problem[2:4] for problem in found(tmp_path, text)] == [
-        ("identity.issuers.corp.jwks.file", "`file` is missing"),
-        ("identity.issuers.corp.jwks.url", "`url` is not in this version"),
-    ]
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

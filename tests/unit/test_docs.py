@@ -98,22 +98,29 @@ def resolved(node: Json, definitions: Json) -> Json:
 
 
 def config_rows(schema: Json) -> list[str]:
-    """One line for each value that a configuration can hold; `NAME` stands for a key of one's own."""
+    """One line for each value that a configuration can hold; `NAME` stands for a key of one's own, `[]` for an item."""
     lines: list[str] = []
 
     def walk(key: str, node: Json, *, required: bool) -> None:
         node = resolved(node, schema["$defs"])
         children = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
         named = [resolved(child, schema["$defs"]) for child in children if isinstance(child, dict)]
+        items = resolved(node.get("items", {}), schema["$defs"])
+        sections = [resolved(option, schema["$defs"]) for option in node.get("oneOf", ())]
         if key != "policy" and "properties" in node:
             for name, child in node["properties"].items():
                 walk(f"{key}.{name}".lstrip("."), child, required=name in node.get("required", ()))
         elif named and "properties" in named[0]:
             walk(f"{key}.NAME", named[0], required=False)
+        elif "properties" in items:
+            walk(f"{key}[]", items, required=False)
         else:
             default = json.dumps(node["default"]) if node.get("default") not in (None, [], {}) else ""
             told = "required" if required else f"`{default}`" if default else ""
             lines.append(f"| `{key}` | {told} | {node.get('description', '')} |")
+        for section in sections:  # a word, or a mapping
+            if "properties" in section:
+                walk(key, section, required=False)
 
     walk("", schema, required=True)
     return lines

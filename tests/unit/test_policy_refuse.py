@@ -353,9 +353,9 @@ CRITERIA = [
         "`bob` has no issuer and subject in `people`, so no caller can be known to be `bob`",
         "give `people.bob` an `issuer` and a `subject`",
     ),
-    ("user: human:crop:alice", 6, "no issuer of humans is called `crop`", "did you mean `corp`?"),
+    ("user: human:crop:alice", 6, "no provider or issuer of humans is called `crop`", "did you mean `corp`?"),
     ("user: 'human:corp:'", 6, "`human:corp:` is not a full id", "write `human:ISSUER:SUBJECT`"),
-    ("user: human:bots:x", 6, "no issuer of humans is called `bots`", ""),
+    ("user: human:bots:x", 6, "no provider or issuer of humans is called `bots`", ""),
     (
         "user: agent:local:release-bot",
         6,
@@ -433,10 +433,10 @@ def test_every_fault_is_told_in_one_run() -> None:
 @pytest.mark.parametrize(
     ("issuers", "message"),
     [
-        ({}, "nobody is called `zoe`, and no issuer of humans is declared that could know the name"),
+        ({}, "nobody is called `zoe`, and no provider or issuer of humans is declared that could know the name"),
         (
             {"corp": "human", "ads": "human"},
-            "`zoe` could come from `corp` or `ads`: two issuers that say the same name are two people",
+            "`zoe` could come from `corp` or `ads`: two sources that say the same name are two people",
         ),
     ],
 )

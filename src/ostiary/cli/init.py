@@ -38,8 +38,17 @@ audit:
 people:
   alice: {email: alice@example.com}
 
-# Tokens of others that are accepted. Everything about them is pinned here; nothing is believed from the token.
+# Who is believed. People sign in at providers; register http://127.0.0.1:8811/oauth/callback there. Issuers are others
+# whose tokens are accepted. Everything about them is pinned here; nothing is believed from the token.
 # identity:
+#   providers:
+#     sso:
+#       preset: generic
+#       issuer: https://sso.example.com
+#       client_id: ostiary
+#       client_secret: env:OIDC_SECRET
+#       claims: {groups: groups}
+#       email_domains: [example.com]
 #   issuers:
 #     corp:
 #       issuer: https://idp.example.com

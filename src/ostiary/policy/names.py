@@ -40,7 +40,7 @@ class Names:
     servers: Mapping[str, frozenset[str]] | None = None
     """Server to the tools that its catalogue lists."""
     issuers: Mapping[str, str] | None = None
-    """Name of an issuer to the type of principal that it speaks for."""
+    """Name of an issuer or provider to the type of principal that it speaks for."""
     timezone: str = "UTC"
     assumed: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ def _user(text: str, node: Node, names: Names, findings: Findings) -> str:
         if not issuer or not subject:
             findings.problems.append(node.problem(f"`{text}` is not a full id", "write `human:ISSUER:SUBJECT`"))
         elif sources is not None and issuer not in sources:
-            message = f"no issuer of humans is called `{issuer}`"
+            message = f"no provider or issuer of humans is called `{issuer}`"
             findings.problems.append(node.problem(message, nearest(issuer, sources)))
         return text
     if names.people is not None and text in names.people:
@@ -116,10 +116,10 @@ def _user(text: str, node: Node, names: Names, findings: Findings) -> str:
         return f"human:{sources[0]}:{text}"
     if not sources:
         known = nearest(text, names.people or ())
-        message = f"nobody is called `{text}`, and no issuer of humans is declared that could know the name"
-        findings.problems.append(node.problem(message, known or "declare an issuer with `type: human`"))
+        message = f"nobody is called `{text}`, and no provider or issuer of humans is declared that could know the name"
+        findings.problems.append(node.problem(message, known or "declare a provider, or an issuer with `type: human`"))
     else:
-        message = f"`{text}` could come from {listed(sources)}: two issuers that say the same name are two people"
+        message = f"`{text}` could come from {listed(sources)}: two sources that say the same name are two people"
         known = nearest(text, names.people or ())
         findings.problems.append(
             node.problem(message, known or f"write `human:{sources[0]}:{text}`, or a key of people")
