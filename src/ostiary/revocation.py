@@ -76,26 +76,38 @@ def revoke(
     can match no token of its kind.
     """
     with control.store.changing() as connection:
-        config, _ = merge(control.config, connection)
-        people = People.read(config, connection)
-        reaches = [_reach(connection, config, people, kind, value) for kind, value in targets]
-        keys = list(dict.fromkeys(key for reach in reaches for key in reach.keys))
-        epoch = epochs.next_epoch(connection, keys, now=control.now())
-        made = tuple(Epoch(kind=kind, value=value, epoch=epoch, reason=why) for kind, value in keys)
-        epochs.add(connection, made)
-        for reach in reaches:
-            reach.agents |= _agents_of(connection, reach)
-        ended = _end(connection, reaches, why, now=control.now())
-    agents = tuple(sorted(set[str]().union(*(reach.agents for reach in reaches))))
-    hit = {"agents": list(agents), "families": ended}
-    control.revoke(made, by, why=why or "revoked", hit=hit)
+        hit = end(control, connection, targets, why=why)
+    enforce(control, hit, by, why=why)
+    return hit
+
+
+def end(
+    control: Control, connection: sa.Connection, targets: Sequence[tuple[EpochKind, str]], *, why: str | None
+) -> Hit:
+    """Do the part of `revoke` that is in the store, within a change of it; `enforce` must follow once it is made."""
+    config, _ = merge(control.config, connection)
+    people = People.read(config, connection)
+    reaches = [_reach(connection, config, people, kind, value) for kind, value in targets]
+    keys = list(dict.fromkeys(key for reach in reaches for key in reach.keys))
+    epoch = epochs.next_epoch(connection, keys, now=control.now())
+    made = tuple(Epoch(kind=kind, value=value, epoch=epoch, reason=why) for kind, value in keys)
+    epochs.add(connection, made)
+    for reach in reaches:
+        reach.agents |= _agents_of(connection, reach)
+    ended = _end(connection, reaches, why, now=control.now())
     return Hit(
         epochs=made,
-        agents=agents,
+        agents=tuple(sorted(set[str]().union(*(reach.agents for reach in reaches)))),
         families=ended,
         known=any(reach.known or reach.agents for reach in reaches) or ended > 0,
         hint=next((reach.hint for reach in reaches if reach.hint), ""),
     )
+
+
+def enforce(control: Control, hit: Hit, by: Operator | Person | None, *, why: str | None) -> None:
+    """Put what `end` kept in force at once, and record it."""
+    told = {"agents": list(hit.agents), "families": hit.families}
+    control.revoke(hit.epochs, by, why=why or "revoked", hit=told)
 
 
 # What each kind reaches ----------------------------------------------------------------------------------------------
