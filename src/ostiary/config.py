@@ -276,6 +276,8 @@ class Config:
     """What is allowed, but somebody should know; to be told at each start."""
     sources: tuple[Path, ...]
     """Every file that was read, absolute: what to watch."""
+    registered: frozenset[str] = frozenset()
+    """The agents and services that are not from the file but from the store, as `agents.NAME` or `services.NAME`."""
 
     @property
     def folder(self) -> Path:

@@ -173,6 +173,15 @@ registered = Table(
     Column("created_at", Integer, nullable=False),
 )
 
+#: Agents that operators suspended, by principal id.
+agent_marks = Table(
+    "agent_marks",
+    metadata,
+    Column("agent", String, primary_key=True),
+    Column("suspended_at", Integer, nullable=False),
+    Column("why", String),
+)
+
 #: When a principal was last seen: its last token from here, its last request.
 uses = Table(
     "uses",

@@ -124,6 +124,12 @@ def _registry() -> None:
         sa.Column("created_at", sa.Integer, nullable=False),
     )
     op.create_table(
+        "agent_marks",
+        sa.Column("agent", sa.String, primary_key=True),
+        sa.Column("suspended_at", sa.Integer, nullable=False),
+        sa.Column("why", sa.String),
+    )
+    op.create_table(
         "uses",
         sa.Column("principal", sa.String, primary_key=True),
         sa.Column("token_at", sa.Integer),

@@ -1,0 +1,72 @@
+"""Revocations: from which moment on whose tokens count, in the order in which they were made.
+
+Whoever issues a token asks for `floor` in the very transaction in which it keeps what it issued, so that no token can
+slip between a revocation and its epoch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from ostiary.control import Epoch
+from ostiary.store import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ostiary.control import EpochKind
+
+_EPOCHS = tables.epochs
+
+
+def add(connection: sa.Connection, epochs: Iterable[Epoch]) -> None:
+    """Keep `epochs`. One that was there already and is no later changes nothing; an epoch never goes back."""
+    for epoch in epochs:
+        same = (_EPOCHS.c.kind == epoch.kind) & (_EPOCHS.c.value == epoch.value)
+        before = connection.execute(sa.select(_EPOCHS.c.epoch).where(same)).scalar_one_or_none()
+        if before is not None and before >= epoch.epoch:
+            continue
+        # A number of its own, beyond all before it: whoever follows along must hear of the later epoch too.
+        connection.execute(sa.delete(_EPOCHS).where(same))
+        connection.execute(
+            sa.insert(_EPOCHS).values(kind=epoch.kind, value=epoch.value, epoch=epoch.epoch, reason=epoch.reason)
+        )
+
+
+def since(connection: sa.Connection, seq: int, *, newer_than: int = -1) -> tuple[list[Epoch], int]:
+    """Return what was added after `seq`, the oldest first, and the `seq` to ask with next time.
+
+    Epochs at or before `newer_than` (seconds) are left out: the data plane needs none that is older than its tokens.
+    """
+    query = sa.select(_EPOCHS).where(_EPOCHS.c.seq > seq).order_by(_EPOCHS.c.seq)
+    rows = connection.execute(query).all()
+    newest = rows[-1].seq if rows else seq
+    return [_epoch(row) for row in rows if row.epoch > newer_than], newest
+
+
+def floor(connection: sa.Connection, keys: Iterable[tuple[EpochKind, str]]) -> int:
+    """Return the latest epoch over `keys`: a token that matches them must be issued after it. 0 if there is none."""
+    wanted = sa.tuple_(_EPOCHS.c.kind, _EPOCHS.c.value).in_(list(keys))
+    found: int | None = connection.execute(sa.select(sa.func.max(_EPOCHS.c.epoch)).where(wanted)).scalar()
+    return found or 0
+
+
+def next_epoch(connection: sa.Connection, keys: Iterable[tuple[EpochKind, str]], *, now: int) -> int:
+    """Return the epoch of a revocation at `now`: no token that was issued before it has a later `iat`.
+
+    A token that is issued in the second of a revocation bears the next second, so what was issued last counts too.
+    """
+    newest: int | None = connection.execute(sa.select(sa.func.max(tables.uses.c.token_at))).scalar()
+    return max(now, newest or 0, floor(connection, keys) + 1)
+
+
+def forget_tokens(connection: sa.Connection, *, before: int) -> None:
+    """Forget the epochs of single tokens from before the moment `before`: those tokens have all expired."""
+    old = (_EPOCHS.c.kind == "token") & (_EPOCHS.c.epoch < before)
+    connection.execute(sa.delete(_EPOCHS).where(old))
+
+
+def _epoch(row: sa.Row[tuple[object, ...]]) -> Epoch:
+    return Epoch(kind=row.kind, value=row.value, epoch=row.epoch, reason=row.reason)
