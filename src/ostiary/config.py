@@ -6,7 +6,7 @@ the descriptions in `ostiary schema`. Secrets are never in here, only references
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -379,6 +379,7 @@ class Config:
     services: Mapping[str, ServiceSection]
     servers: Mapping[str, ServerSection]
     keys: Mapping[str, tuple[Mapping[str, str], ...]]
+    credential_keys: Mapping[tuple[str, str, int], tuple[Mapping[str, str], ...]] = field(default_factory=dict)
     timezone: str
     rules: tuple[Mapping[str, Any], ...]
     """The rules in the form of the snapshot."""
