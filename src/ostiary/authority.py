@@ -12,6 +12,7 @@ import structlog
 
 from ostiary import keys
 from ostiary.registrar import NotRecordedError
+from ostiary.registry.effective import effective
 from ostiary.store import epochs as epoch_store
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ class Authority:
             epoch_store.add(connection, epochs)
         self.push(epochs)
         named = [{"kind": epoch.kind, "value": epoch.value, "epoch": epoch.epoch} for epoch in epochs]
-        detail = {**fields.pop("detail", {}), "why": why, "revoked": named}
         try:
-            self.record("control", "revoked", by, detail=detail, **fields)
+            self.record("control", "revoked", by, detail={**fields, "why": why, "revoked": named})
         except NotRecordedError as error:
             log.error("the revocation is in force, and could not be recorded", error=error.message)  # noqa: TRY400
 
@@ -71,4 +71,6 @@ class Authority:
         """Hand epochs to the data plane: there is none here."""
 
     def registry_changed(self, by: Operator | Person | None) -> None:
-        """Put in force what the store now says: whoever starts next reads it."""
+        """Read what the store now says; it counts from the next start of the gateway on."""
+        del by
+        self.config = effective(self.config, self.store, now=self.now()).config

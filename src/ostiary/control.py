@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ostiary import _core
     from ostiary.config import Config
+    from ostiary.identity.remotekeys import RemoteKeys
     from ostiary.registrar import Operator
     from ostiary.store import Store, StoredKey
 
@@ -46,6 +47,10 @@ class Control(Protocol):
     @property
     def store(self) -> Store:
         """The open store."""
+
+    @property
+    def remote_keys(self) -> RemoteKeys:
+        """The key sets of others that are fetched: one for all, since it counts how often each is asked for."""
 
     def now(self) -> int:
         """Return seconds since the epoch."""

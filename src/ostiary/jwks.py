@@ -1,4 +1,4 @@
-"""Reads the public keys of an issuer from a file, and takes only keys that can do no harm.
+"""Reads the public keys of an issuer, and takes only keys that can do no harm.
 
 A set that holds a private or a symmetric key is refused as a whole, even where that key would not be used: it is a
 secret in the wrong place, and a symmetric one would let everybody who can check a token make one.
@@ -7,11 +7,12 @@ secret in the wrong place, and a symmetric one would let everybody who can check
 from __future__ import annotations
 
 import base64
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from ostiary import strictjson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,12 +36,22 @@ class JwksError(Exception):
 
 
 def read_keys(path: Path, algorithms: Sequence[str]) -> tuple[Key, ...]:
-    """Return the keys in the file at `path` that are good for one of `algorithms`, by their public members only.
+    """Return the keys in the file at `path`, as `parse_keys` does. Raises `JwksError`, also where there is no file."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise JwksError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+    return parse_keys(data, algorithms)
 
-    Keys for other uses or algorithms are left out. Raises `JwksError` where the file cannot be read, holds a key that
+
+def parse_keys(data: bytes, algorithms: Sequence[str]) -> tuple[Key, ...]:
+    """Return the keys in the key set `data` that are good for one of `algorithms`, by their public members only.
+
+    Keys for other uses or algorithms are left out. Raises `JwksError` where the set cannot be read, holds a key that
     must not be there, or holds none that can be used.
     """
-    keys = _keys(_parse(path))
+    keys = _keys(_parse(data))
     for number, key in enumerate(keys, 1):
         _refuse_secret(key, number)
     usable = tuple(public for number, key in enumerate(keys, 1) if (public := _public(key, number, algorithms)))
@@ -56,30 +67,13 @@ def read_keys(path: Path, algorithms: Sequence[str]) -> tuple[Key, ...]:
     return usable
 
 
-def _parse(path: Path) -> Any:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise JwksError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+def _parse(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise JwksError("is larger than 1 MiB")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        why = str(error) if isinstance(error, _TwiceError) else "it cannot be parsed"
-        raise JwksError(f"is not JSON: {why}") from None
-
-
-class _TwiceError(ValueError):
-    """A member is written twice."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _TwiceError("a member is written twice in one object")
-    return found
+        return strictjson.parse(data)
+    except strictjson.StrictJsonError as error:
+        raise JwksError(f"is not JSON: {error}") from None
 
 
 def _keys(document: Any) -> list[Mapping[str, Any]]:

@@ -25,7 +25,7 @@ from ostiary.compile import compile as compile_snapshot
 from ostiary.compile import snapshot_problem
 from ostiary.errors import ConfigError, OperationError, OstiaryError
 from ostiary.filestate import moved, read_files, tls_pair
-from ostiary.identity.remotekeys import RemoteKeys
+from ostiary.identity.remotekeys import RemoteKeys, issuer_keys, urls_of
 from ostiary.registrar import NotRecordedError, Operator, Registrar
 from ostiary.registry.effective import Effective, effective
 from ostiary.store import credentials, registry
@@ -125,7 +125,7 @@ class Runtime(Authority):
             log.warning(str(problem))
         self.registrar.record_lockdown(None)
         self.control_socket = bind_unix(self.store.path.control_socket)
-        self.remote_keys.refresh(_key_urls(self.file))
+        self.remote_keys.refresh(urls_of(self.file))
         compiled = self._compile(self.file)
         self.config = compiled.found.config
         digest = self.registrar.store.keep_snapshot(compiled.data, now=self.registrar.now())
@@ -191,7 +191,7 @@ class Runtime(Authority):
                 self._refuse_reload(cause, [str(problem) for problem in config.problems])
                 # The old files count as well: putting them back ends the complaint.
                 return {**take_stamps(self.file.sources), **stamps}
-            self.remote_keys.refresh(_key_urls(config))
+            self.remote_keys.refresh(urls_of(config))
             try:
                 changed = self._put_in_force(config, tls_pair(config), event="snapshot_applied")
             except ConfigError as error:
@@ -237,11 +237,7 @@ class Runtime(Authority):
             local_keys=keys.published(store, now=now),
             lockdown=locked_down,
             suspended=found.suspended,
-            remote_keys={
-                name: self.remote_keys.keys(issuer.jwks.url, issuer.algorithms, now=now)
-                for name, issuer in found.config.issuers.items()
-                if issuer.jwks.url is not None
-            },
+            remote_keys=issuer_keys(found.config, self.remote_keys, now=now),
         )
         try:
             snapshot = _core.Snapshot(data)
@@ -272,7 +268,7 @@ class Runtime(Authority):
         return True
 
     def _current_secrets(self, tls: Pair | None) -> str:
-        shown = credentials.header_values(self.store, self.file)
+        shown = credentials.header_values(self.store, self.file.servers)
         return keys.gateway_secrets(self.store, now=self.now(), tls=tls, credentials=shown)
 
     def _record_snapshot(self, event: str, digest: str, by: Operator | Person | None) -> None:
@@ -285,8 +281,9 @@ class Runtime(Authority):
             if self._to_do_again:
                 self.reload("another try")
             try:
-                registry.note_requests(self.store, json.loads(self.gateway.uses()))
-                self.remote_keys.refresh(_key_urls(self.file))
+                with self.store.changing() as connection:
+                    registry.note_requests(connection, json.loads(self.gateway.uses()))
+                self.remote_keys.refresh(urls_of(self.file))
                 self._put_in_force(self.file, self._tls, event="snapshot_applied")
             except OstiaryError as error:
                 log.error("what comes with time cannot be brought up to date", error=str(error))  # noqa: TRY400
@@ -376,6 +373,3 @@ class Runtime(Authority):
 def _as_json(epochs: Sequence[Epoch]) -> str:
     return json.dumps([{"kind": each.kind, "value": each.value, "epoch": each.epoch} for each in epochs])
 
-
-def _key_urls(config: Config) -> list[str]:
-    return sorted({issuer.jwks.url for issuer in config.issuers.values() if issuer.jwks.url is not None})

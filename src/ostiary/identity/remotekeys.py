@@ -1,0 +1,193 @@
+"""The key sets of others, fetched from the URLs that the configuration names, and kept in the store.
+
+A set is fetched anew every five minutes, and early where a token names a key that is not in it. If its issuer cannot
+be reached, or answers with a set that must not be used, the last good one serves for 24 hours, over restarts too;
+then there is none, and what it would verify is refused. How old a set is counts by the wall clock, so a clock that is
+set back makes a set of the future unusable until it has been fetched again.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ostiary import strictjson
+from ostiary.fetch import FetchError, Reach, fetch
+from ostiary.fields import ALGORITHMS
+from ostiary.jwks import JwksError, Key, parse_keys
+from ostiary.reachable import UnreachableError, read_url
+from ostiary.store import documents
+from ostiary.store.documents import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ostiary.config import AgentSection, Config, JwksSection, ServiceSection
+    from ostiary.store import Store
+
+    Check = Callable[[bytes], None]
+
+FRESH_S: Final = 300
+#: A set that could not be refreshed for this long is believed no more.
+STALE_S: Final = 24 * 3600
+#: However many ask, one URL is fetched no more often than this.
+PAUSE_S: Final = 30
+MAX_BYTES: Final = 256 * 1024
+TIMEOUT_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class DocumentError(Exception):
+    """What was fetched cannot be used. The message completes `URL …`."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of one URL besides its document. Whoever holds the lock may fetch."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    tried_at: int | None = None
+    wanted: bool = False
+    told: str | None = None
+
+
+class RemoteKeys:
+    """The fetched key sets of one gateway. Methods may be called from any thread; some fetch, and say so."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        """Keep documents in `store`; `clock` returns seconds since the epoch."""
+        self._store = store
+        self._clock = clock
+        self._places: dict[str, _Place] = {}
+        self._lock = threading.Lock()
+
+    def keys(self, url: str, algorithms: Sequence[str], *, now: int) -> tuple[Key, ...]:
+        """Return the last good keys of `url` that are good for one of `algorithms`; none if they are too old."""
+        document = documents.get(self._store, url)
+        if document is None or not _usable(document, now):
+            return ()
+        try:
+            return parse_keys(document.body.encode(), algorithms)
+        except JwksError:
+            return ()
+
+    def refresh(self, urls: Iterable[str]) -> bool:
+        """Fetch those key sets that are due, and return whether any of `urls` says something else than it last did.
+
+        To say nothing any more, since it is too old, is something else too.
+        """
+        changed = False
+        for url in sorted(set(urls)):
+            self._fetch_if_due(url, _check_keys)
+            place = self._place(url)
+            document = documents.get(self._store, url)
+            said = document.body if document is not None and _usable(document, self._clock()) else None
+            changed |= said != place.told
+            place.told = said
+        return changed
+
+    def miss(self, url: str) -> None:
+        """Have the set fetched at the next refresh, at most every 30 s: a token named a key that is not in it."""
+        self._place(url).wanted = True
+
+    def current(self, url: str, algorithms: Sequence[str], *, unknown: bool = False) -> tuple[Key, ...]:
+        """Return the keys of `url`, fetched first where that is due; `unknown` says that a key was not among them."""
+        if unknown:
+            self.miss(url)
+        self._fetch_if_due(url, _check_keys)
+        return self.keys(url, algorithms, now=self._clock())
+
+    def discover(self, issuer: str) -> str | None:
+        """Return where `issuer` publishes its keys, by its OpenID metadata, fetched first where that is due."""
+        url = issuer.removesuffix("/") + "/.well-known/openid-configuration"
+
+        def check(body: bytes) -> None:
+            _jwks_uri(body, issuer)
+
+        self._fetch_if_due(url, check)
+        document = documents.get(self._store, url)
+        if document is None or not _usable(document, self._clock()):
+            return None
+        try:
+            return _jwks_uri(document.body.encode(), issuer)
+        except DocumentError:
+            return None
+
+    def _place(self, url: str) -> _Place:
+        with self._lock:
+            return self._places.setdefault(url, _Place())
+
+    def _fetch_if_due(self, url: str, check: Check) -> None:
+        place = self._place(url)
+        with place.lock:
+            now = self._clock()
+            if place.tried_at is not None and 0 <= now - place.tried_at < PAUSE_S:
+                return
+            document = documents.get(self._store, url)
+            if document is not None and 0 <= now - document.fetched_at < FRESH_S and not place.wanted:
+                return
+            place.tried_at, place.wanted = now, False
+            try:
+                body = _get(url)
+                check(body)
+            except (FetchError, DocumentError, JwksError) as error:
+                why = str(error) if isinstance(error, FetchError) else f"{url} {error}"
+                until = "" if document is None else "; what it said last serves for 24 hours"
+                log.warning(f"{why}{until}")
+                return
+            documents.keep(self._store, url, Stored(body=body.decode(), fetched_at=now))
+
+
+def urls_of(config: Config) -> frozenset[str]:
+    """Return every URL of a key set that `config` names: what to refresh."""
+    sections: list[JwksSection | None] = [issuer.jwks for issuer in config.issuers.values()]
+    holders: list[AgentSection | ServiceSection] = [*config.agents.values(), *config.services.values()]
+    for holder in holders:
+        for credential in holder.credentials:
+            parts = (credential.private_key_jwt, credential.federated)
+            sections += [part.jwks for part in parts if part is not None]
+    return frozenset(section.url for section in sections if section is not None and section.url is not None)
+
+
+def issuer_keys(config: Config, remote: RemoteKeys, *, now: int) -> Mapping[str, tuple[Key, ...]]:
+    """Return the fetched keys of each of `identity.issuers` that has a URL, by name: what to compile with."""
+    return {
+        name: remote.keys(issuer.jwks.url, issuer.algorithms, now=now)
+        for name, issuer in config.issuers.items()
+        if issuer.jwks.url is not None
+    }
+
+
+def _usable(document: Stored, now: int) -> bool:
+    return 0 <= now - document.fetched_at <= STALE_S
+
+
+def _get(url: str) -> bytes:
+    answer = fetch(url, reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
+    if answer.status != 200:
+        raise DocumentError(f"cannot be fetched: the answer has status {answer.status}")
+    return answer.body
+
+
+def _check_keys(body: bytes) -> None:
+    parse_keys(body, ALGORITHMS)
+
+
+def _jwks_uri(body: bytes, issuer: str) -> str:
+    """Return `jwks_uri` of the metadata of `issuer` (OpenID Connect Discovery 1.0 section 4.3)."""
+    try:
+        found = strictjson.parse(body)
+    except strictjson.StrictJsonError as error:
+        raise DocumentError(f"holds no JSON: {error}") from None
+    if not isinstance(found, dict) or found.get("issuer") != issuer:
+        raise DocumentError("is not the metadata of its issuer")
+    uri = found.get("jwks_uri")
+    try:
+        read_url(uri if isinstance(uri, str) else "", Reach.CONFIGURED)
+    except UnreachableError as error:
+        raise DocumentError(f"names a jwks_uri that cannot be used: {error}") from None
+    return str(uri)

@@ -1,0 +1,192 @@
+"""Fetched key sets: how long they are believed, and what never takes their place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.kit.configs import EXAMPLE, JWKS, RSA_KEY, write
+from tests.kit.webserver import WebServer, answer
+
+from ostiary.config import load
+from ostiary.identity.remotekeys import FRESH_S, PAUSE_S, STALE_S, RemoteKeys, issuer_keys, urls_of
+from ostiary.store import Store, StorePath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ALGORITHMS = ("RS256",)
+START = 1_800_000_000
+
+
+@dataclass
+class Clock:
+    now: int = START
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(StorePath.from_url("sqlite:///var/o.db", tmp_path), key=None, base=tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with WebServer() as made:
+        made.scripts["/jwks"] = answer(json.dumps(JWKS))
+        yield made
+
+
+@pytest.fixture
+def remote(store: Store, clock: Clock) -> RemoteKeys:
+    return RemoteKeys(store, clock)
+
+
+def test_a_set_is_fetched_when_it_is_due_and_says_whether_it_changed(
+    remote: RemoteKeys, clock: Clock, server: WebServer
+) -> None:
+    url = server.url("/jwks")
+    assert remote.keys(url, ALGORITHMS, now=clock.now) == ()
+    assert remote.refresh([url]) is True
+    assert remote.keys(url, ALGORITHMS, now=clock.now) == (RSA_KEY,)
+    assert remote.keys(url, ("ES256",), now=clock.now) == ()
+    clock.now += FRESH_S - 1
+    assert (remote.refresh([url]), len(server.heads)) == (False, 1)
+    clock.now += 1
+    assert (remote.refresh([url]), len(server.heads)) == (False, 2)
+    server.scripts["/jwks"] = answer(json.dumps({"keys": [{**RSA_KEY, "kid": "new"}]}))
+    clock.now += FRESH_S
+    assert (remote.refresh([url]), len(server.heads)) == (True, 3)
+    assert [key["kid"] for key in remote.keys(url, ALGORITHMS, now=clock.now)] == ["new"]
+
+
+def test_an_unknown_key_id_has_the_set_fetched_early_but_not_often(
+    remote: RemoteKeys, clock: Clock, server: WebServer
+) -> None:
+    url = server.url("/jwks")
+    remote.refresh([url])
+    for _ in range(5):
+        remote.miss(url)
+        remote.refresh([url])
+        remote.current(url, ALGORITHMS, unknown=True)
+    assert len(server.heads) == 1
+    clock.now += PAUSE_S
+    assert remote.current(url, ALGORITHMS, unknown=True) == (RSA_KEY,)
+    assert len(server.heads) == 2
+    clock.now += PAUSE_S
+    remote.refresh([url])
+    assert len(server.heads) == 2
+
+
+UNUSABLE = [
+    ("an error", answer("", status="500 Oh")),
+    ("a redirect", answer("", status="302 Found", Location="/other")),
+    ("a page", answer("<html>")),
+    ("no keys", answer('{"keys": []}')),
+    ("a private key", answer(json.dumps({"keys": [RSA_KEY, {**RSA_KEY, "kid": "b", "d": "AAAA"}]}))),
+    ("a symmetric key", answer(json.dumps({"keys": [RSA_KEY, {"kty": "oct", "k": "AAAA"}]}))),
+    ("a member twice", answer('{"keys": [], "keys": []}')),
+    ("beyond all size", answer(" " * 300_000 + json.dumps(JWKS))),
+]
+
+
+@pytest.mark.parametrize("sent", [case[1] for case in UNUSABLE], ids=[case[0] for case in UNUSABLE])
+def test_the_last_good_set_serves_for_a_day_and_then_there_is_none(
+    store: Store, clock: Clock, server: WebServer, sent: bytes
+) -> None:
+    url = server.url("/jwks")
+    RemoteKeys(store, clock).refresh([url])
+    remote = RemoteKeys(store, clock)  # as after a restart
+    server.scripts["/jwks"] = sent
+    clock.now += FRESH_S
+    remote.refresh([url])
+    assert remote.keys(url, ALGORITHMS, now=clock.now) == (RSA_KEY,)
+    clock.now = START + STALE_S
+    remote.refresh([url])
+    assert remote.keys(url, ALGORITHMS, now=clock.now) == (RSA_KEY,)
+    clock.now += 1
+    assert remote.keys(url, ALGORITHMS, now=clock.now) == ()
+    assert remote.refresh([url]) is True
+    assert remote.refresh([url]) is False
+
+
+def test_an_issuer_that_fails_is_not_asked_again_at_once(remote: RemoteKeys, clock: Clock, server: WebServer) -> None:
+    server.scripts["/jwks"] = answer("", status="500 Oh")
+    url = server.url("/jwks")
+    for _ in range(5):
+        assert remote.current(url, ALGORITHMS) == ()
+    assert len(server.heads) == 1
+    server.scripts["/jwks"] = answer(json.dumps(JWKS))
+    clock.now += PAUSE_S
+    assert remote.current(url, ALGORITHMS) == (RSA_KEY,)
+
+
+def test_a_set_of_the_future_is_not_believed(remote: RemoteKeys, clock: Clock, server: WebServer) -> None:
+    url = server.url("/jwks")
+    remote.refresh([url])
+    assert remote.keys(url, ALGORITHMS, now=clock.now - 1) == ()
+    clock.now -= 3600
+    assert remote.current(url, ALGORITHMS) == (RSA_KEY,)
+
+
+def metadata(server: WebServer, **members: object) -> bytes:
+    return answer(json.dumps({"issuer": server.url("/org"), "jwks_uri": server.url("/jwks"), **members}))
+
+
+def test_keys_are_found_from_an_issuer(remote: RemoteKeys, clock: Clock, server: WebServer) -> None:
+    path = "/org/.well-known/openid-configuration"
+    server.scripts[path] = metadata(server)
+    assert remote.discover(server.url("/org")) == server.url("/jwks")
+    server.scripts[path] = answer("", status="500 Oh")
+    clock.now += STALE_S
+    assert remote.discover(server.url("/org")) == server.url("/jwks")
+    clock.now += 1
+    assert remote.discover(server.url("/org")) is None
+    assert set(server.paths) == {path}
+
+
+WRONG = [
+    ("of another issuer", {"issuer": "https://other.example"}),
+    ("with a slash more", {"issuer": "http://127.0.0.1/org/"}),
+    ("without keys", {"jwks_uri": None}),
+    ("keys over plain http elsewhere", {"jwks_uri": "http://keys.example/jwks"}),
+    ("keys in a file", {"jwks_uri": "file:///etc/passwd"}),
+    ("keys at the credentials of a cloud", {"jwks_uri": "https://metadata.google.internal/jwks"}),
+]
+
+
+@pytest.mark.parametrize("members", [case[1] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_metadata_that_is_not_the_issuers_is_not_used(
+    remote: RemoteKeys, server: WebServer, members: dict[str, object]
+) -> None:
+    server.scripts["/org/.well-known/openid-configuration"] = metadata(server, **members)
+    assert remote.discover(server.url("/org")) is None
+
+
+def test_the_urls_of_issuers_and_credentials_are_all_found(
+    remote: RemoteKeys, clock: Clock, server: WebServer, tmp_path: Path
+) -> None:
+    url = server.url("/jwks")
+    credentials = """[
+      {private_key_jwt: {jwks: {url: "https://keys.example/a"}}},
+      {federated: {issuer: "https://p.example", jwks: {url: "https://keys.example/b"}, subject: s}},
+      {federated: {preset: github-actions, subject: "repo:o/r:ref:refs/heads/main"}}]"""
+    text = EXAMPLE.replace("jwks: {file: jwks.json}", f'jwks: {{url: "{url}"}}')
+    text = text.replace("{owner: alice, purpose", f"{{credentials: {credentials}, owner: alice, purpose")
+    config = load(write(tmp_path, text))
+    assert urls_of(config) == {url, "https://keys.example/a", "https://keys.example/b"}
+    assert issuer_keys(config, remote, now=clock.now) == {"corp": ()}
+    remote.refresh([url])
+    assert issuer_keys(config, remote, now=clock.now) == {"corp": (RSA_KEY,)}
+    assert issuer_keys(replace(config, issuers={}), remote, now=clock.now) == {}
