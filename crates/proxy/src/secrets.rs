@@ -107,7 +107,8 @@ fn credentials(secrets: &Value) -> Result<HashMap<String, HeaderValue>, SecretsE
     };
     let given = given.as_object().ok_or_else(|| wrong("`credentials` must be an object"))?;
     let read = given.iter().map(|(name, value)| {
-        let text = value.as_str().filter(|text| !text.is_empty() && text.trim() == *text);
+        let visible = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let text = value.as_str().filter(|text| !text.is_empty() && text.trim() == *text).filter(visible);
         let value = text.and_then(|text| HeaderValue::from_str(text).ok());
         let mut value = value.ok_or_else(|| SecretsError(format!("credential `{name}` is no header value")))?;
         value.set_sensitive(true);
