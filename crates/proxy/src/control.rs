@@ -283,3 +283,30 @@ fn refusal_of(fault: &Fault) -> Refusal {
     };
     plain(status, Reason::Upstream, message)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_app_that_says_nothing_is_not_waited_for() {
+        let socket = std::env::temp_dir().join(format!("ostiary-{}.sock", crate::clock::decision_id()));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let app = App { time: Duration::from_millis(50), ..App::new(Some(socket.clone())) };
+        let (answer, mut stream) = tokio::join!(app.ask(Request::new(Full::default())), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1_024]).await.unwrap() > 0);
+            stream
+        });
+        let refusal = refusal_of(&answer.unwrap_err());
+        assert_eq!((refusal.status, refusal.code), (504, None));
+        // And it is told that nobody waits.
+        assert_eq!(stream.read(&mut [0; 1_024]).await.unwrap(), 0);
+        std::fs::remove_file(socket).unwrap();
+    }
+}

@@ -87,3 +87,6 @@ impl Snapshot {
         self.people.iter().find(|person| person.id.as_deref() == Some(owner)).map_or(owner, |person| &person.key)
     }
 }
+
+#[cfg(test)]
+mod tests;

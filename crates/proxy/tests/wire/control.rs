@@ -1,8 +1,14 @@
 //! What reaches the control app, and what of its answers reaches a client.
 
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::kit::{App, House, Plan, Reply, layout, token};
+use crate::kit::{App, Folder, House, Plan, Reply, layout, token};
 
 const TABLE: &str = r#","control":[["GET","/oauth/authorize","own"],["POST","/oauth/authorize","own"],
     ["POST","/oauth/token","any"],["OPTIONS","/oauth/token","any"],
@@ -250,6 +256,45 @@ fn without_a_table_or_an_app_nothing_is_handed_over() {
         assert_eq!(house.records(), recorded);
         assert!(house.gateway.events(Duration::from_secs(1)).concat().contains("control_fault"));
     }
+}
+
+/// The child of the next test: listens as another user, until it is killed.
+#[test]
+#[ignore = "runs as a child of another test"]
+fn listen_for_another_test() {
+    let Some(path) = std::env::var_os("OSTIARY_TEST_SOCKET") else { return };
+    let listener = UnixListener::bind(path).unwrap();
+    std::io::stderr().write_all(b"listening\n").unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut got = Vec::new();
+    let _ = stream.read_to_end(&mut got);
+    std::io::stderr().write_all(format!("{} bytes\n", got.len()).as_bytes()).unwrap();
+}
+
+/// Only root can listen as somebody else, so elsewhere there is nothing to see.
+#[test]
+fn nothing_is_sent_to_a_socket_of_another_user() {
+    let folder = Folder::new();
+    if std::fs::metadata(&folder.0).unwrap().uid() != 0 {
+        return;
+    }
+    std::fs::set_permissions(&folder.0, Permissions::from_mode(0o777)).unwrap();
+    let path = folder.0.join("control.sock");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "control::listen_for_another_test"])
+        .env("OSTIARY_TEST_SOCKET", &path)
+        .uid(65_534)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "listening");
+    let house = House::new(&Plan { whole: TABLE, ..Plan::default() }, "", Some(path));
+    let reply = house.request("POST /oauth/token", &["Authorization: Basic YTpi"], "a=b");
+    assert_eq!((reply.status(), said.next().unwrap().unwrap().as_str()), (503, "0 bytes"));
+    assert!(house.gateway.events(Duration::from_secs(1)).concat().contains("user 65534"));
+    child.wait().unwrap();
 }
 
 #[test]
