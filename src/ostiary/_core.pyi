@@ -57,8 +57,20 @@ class Gateway:
     def address(self) -> str:
         """Where it listens, e.g. `127.0.0.1:8811`."""
 
-    def __new__(cls, listen: str, snapshot: Snapshot, secrets: str, journal: Journal, *, threads: int = 2) -> Gateway:
-        """Bind and serve. Raises `OSError` if the address cannot be had."""
+    def __new__(
+        cls,
+        listen: str,
+        snapshot: Snapshot,
+        secrets: str,
+        journal: Journal,
+        *,
+        threads: int = 2,
+        control: str | None = None,
+    ) -> Gateway:
+        """Bind and serve; `control` is the path of the control app's Unix socket.
+
+        Raises `OSError` if the address cannot be had.
+        """
 
     def apply(self, snapshot: Snapshot, secrets: str) -> int:
         """Swap what is in force, whole; returns the new generation."""

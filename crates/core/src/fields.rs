@@ -82,6 +82,12 @@ impl<'a> Fields<'a> {
         self.required(key)?.as_bool().ok_or_else(|| self.fault(key, "must be true or false"))
     }
 
+    /// A truth value that may be absent, which is no.
+    pub fn optional_flag(&mut self, key: &'static str) -> Result<bool, Fault> {
+        let Some(value) = self.optional(key) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| self.fault(key, "must be true or false"))
+    }
+
     /// A whole number from zero up.
     pub fn whole(&mut self, key: &'static str) -> Result<u64, Fault> {
         whole(self.required(key)?).ok_or_else(|| self.fault(key, "must be a whole number from 0 up"))
@@ -90,6 +96,12 @@ impl<'a> Fields<'a> {
     /// A list that must be there.
     pub fn list(&mut self, key: &'static str) -> Result<&'a [Value], Fault> {
         self.required(key)?.as_array().ok_or_else(|| self.fault(key, "must be a list"))
+    }
+
+    /// A list that may be absent, which is empty.
+    pub fn optional_list(&mut self, key: &'static str) -> Result<&'a [Value], Fault> {
+        let Some(value) = self.optional(key) else { return Ok(&[]) };
+        value.as_array().ok_or_else(|| self.fault(key, "must be a list"))
     }
 
     /// A list of texts that must be there.

@@ -14,16 +14,16 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::head::{self, Head};
+use ostiary_core::snapshot::control::{JWKS_PATH, METADATA_PREFIX, Pages};
 
 use crate::clock;
 use crate::identity::Identity;
 use crate::respond::Answer;
 use crate::state::{Endpoint, Live};
 use crate::trail::Trail;
-use crate::wellknown::{JWKS_PATH, METADATA_PREFIX};
 
-/// The largest request body, in bytes. The official Python SDK takes as much.
-const BODY_BYTES: usize = 4 * 1024 * 1024;
+/// The largest body of a message, in bytes. The official Python SDK takes as much.
+pub const BODY_BYTES: usize = 4 * 1024 * 1024;
 /// The largest body that is passed over without being read, in bytes.
 const PASSED_OVER_BYTES: usize = 64 * 1024;
 /// How long a client may take to send a body.
@@ -36,6 +36,8 @@ pub enum Route {
     Document(Answer),
     /// The MCP endpoint of a server.
     Mcp(Arc<str>),
+    /// The control app.
+    Control,
 }
 
 /// Judges the head: what can be said without knowing a route or a caller.
@@ -50,7 +52,9 @@ pub fn head(parts: &Parts, live: &Live) -> Result<Head, Refusal> {
     if !head::host::allowed(&head.host, &gateway.hosts) {
         return Err(Refusal::new(Reason::Host, "This host is not served here."));
     }
-    if !head::host::origin_allowed(head.origin.as_deref(), &gateway.hosts, &gateway.origins) {
+    let control = live.snapshot.control.path(&head.path);
+    let for_any_page = control.and_then(|path| path.pages(&head.method)) == Some(Pages::Any);
+    if !for_any_page && !head::host::origin_allowed(head.origin.as_deref(), &gateway.hosts, &gateway.origins) {
         return Err(Refusal::new(Reason::Origin, "Requests from this origin are not taken."));
     }
     Ok(head)
@@ -68,6 +72,12 @@ pub fn route(parts: &Parts, live: &Live) -> Result<Route, Refusal> {
     if let Some(rest) = path.strip_prefix(METADATA_PREFIX) {
         let found = rest.strip_prefix("/mcp/").and_then(|server| live.documents.metadata(server));
         return found.map_or_else(|| Err(no_route()), |answer| document(parts, answer));
+    }
+    if let Some(known) = live.snapshot.control.path(path) {
+        return match known.pages(parts.method.as_str()) {
+            Some(_) => Ok(Route::Control),
+            None => Err(Refusal::new(Reason::Method, format!("This path takes {}.", known.allow()))),
+        };
     }
     let Some(name) = path.strip_prefix("/mcp/") else { return Err(no_route()) };
     let Some(endpoint) = live.endpoint(name) else {
@@ -112,17 +122,17 @@ pub fn identity(
     Ok((endpoint.clone(), identity))
 }
 
-/// Reads the body whole, within the limits.
+/// Reads the body whole, up to `most` bytes and in time.
 ///
 /// # Errors
 /// [`Refusal`]: 413 when it is too large, 408 when it takes too long, 400 when it breaks off.
-pub async fn body(body: Incoming) -> Result<Bytes, Refusal> {
-    let limited = Limited::new(body, BODY_BYTES).collect();
+pub async fn body(body: Incoming, most: usize) -> Result<Bytes, Refusal> {
+    let limited = Limited::new(body, most).collect();
     match tokio::time::timeout(BODY_TIME, limited).await {
         Err(_) => Err(Refusal::new(Reason::Timeout, "The request body did not arrive in time.")),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(Reason::TooLarge, format!("The request body is over {BODY_BYTES} bytes.")))
+            Err(Refusal::new(Reason::TooLarge, format!("The request body is over {most} bytes.")))
         }
         Ok(Err(_)) => Err(Refusal::new(Reason::Header, "The request body broke off or was badly framed.")),
     }

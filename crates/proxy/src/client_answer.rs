@@ -25,7 +25,7 @@ pub async fn run(trail: &mut Trail, mut work: Work) -> Result<Answer, Refusal> {
     opening::handles(&mut work)?;
     let OpenAsk { server_id, intent, mut facts, .. } = take(&work)?;
     let upstream = Arc::clone(&work.endpoint.upstream);
-    let lease = upstream.checkout().await.map_err(|fault| forward::refusal_of(&fault))?;
+    let lease = work.endpoint.checkout().await.map_err(|fault| forward::refusal_of(&fault))?;
     if !work.holds() {
         exchange::renew(trail, &mut work)?;
     }

@@ -19,6 +19,8 @@ pub enum Event {
     Panic,
     /// An upstream could not be reached, broke off or spoke nonsense.
     UpstreamFault,
+    /// The control app could not be reached, broke off, or took too long.
+    ControlFault,
 }
 
 impl Event {
@@ -27,6 +29,7 @@ impl Event {
             Self::JournalFailed => "journal_failed",
             Self::Panic => "panic",
             Self::UpstreamFault => "upstream_fault",
+            Self::ControlFault => "control_fault",
         }
     }
 }
@@ -88,6 +91,7 @@ counters! {
     handshakes_failed: "Connections whose TLS handshake failed.",
     rejected: "Requests that were refused before the caller was known.",
     upstream_faults: "Forwarded messages whose upstream failed.",
+    control_faults: "Requests for the control app that it gave no answer to.",
     journal_faults: "Requests refused because no record could be written.",
     superseded: "Decisions taken anew because something changed before the first upstream byte.",
     cancelled: "Calls that the caller broke off.",

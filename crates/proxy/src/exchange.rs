@@ -73,7 +73,7 @@ pub async fn run(trail: &mut Trail, mut work: Work) -> Result<Answer, Refusal> {
         }
         let written = trail.intent(&work.shared).await;
         let mut intent = written.map_err(|fault| no_record(&work.shared, &fault, id.clone()))?;
-        let lease = match work.endpoint.upstream.checkout().await {
+        let lease = match work.endpoint.checkout().await {
             Ok(lease) => lease,
             Err(fault) => return Ok(forward::unsent(permit, intent, work, &fault)),
         };

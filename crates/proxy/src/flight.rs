@@ -11,12 +11,14 @@ use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::facts::{Class, Facts};
 use ostiary_core::mcp::{Era, uri};
 use ostiary_core::policy::{Memory, Permit, Verdict};
+use ostiary_core::snapshot::Known;
 use ostiary_core::token::{self, Assertion};
 
 use crate::clock::{self, Moment};
 use crate::dialogue::{self, Registered};
 use crate::events::Event;
 use crate::exchange::{self, Work};
+use crate::forward;
 use crate::message::{Message, Resumed};
 use crate::quota::Slot;
 use crate::respond::{self, Answer, Asked};
@@ -110,11 +112,18 @@ impl Flight {
         if let Some(session) = &work.session {
             fields.insert(SESSION, HeaderValue::from_str(session).map_err(unbuildable)?);
         }
-        if work.server().takes_jwt() {
-            let bearer = format!("Bearer {}", self.assertion(purpose)?);
-            let mut value = HeaderValue::from_str(&bearer).map_err(unbuildable)?;
-            value.set_sensitive(true);
-            fields.insert(AUTHORIZATION, value);
+        match &work.server().identity {
+            Known::Jwt => {
+                let bearer = format!("Bearer {}", self.assertion(purpose)?);
+                let mut value = HeaderValue::from_str(&bearer).map_err(unbuildable)?;
+                value.set_sensitive(true);
+                fields.insert(AUTHORIZATION, value);
+            }
+            Known::Credential { header, .. } => {
+                let name = HeaderName::from_bytes(header.as_bytes()).map_err(unbuildable)?;
+                fields.insert(name, work.endpoint.credential().map_err(|fault| forward::refusal_of(&fault))?.clone());
+            }
+            Known::Nobody => {}
         }
         *request.method_mut() = method;
         Ok(request)
@@ -268,6 +277,7 @@ impl Flight {
             metadata: Some(&self.work.endpoint.metadata),
             as_result: None,
             scopes: &[],
+            first_scopes: self.work.live.snapshot.gateway.first_scopes(),
             allow: "GET, POST, DELETE",
         }
     }

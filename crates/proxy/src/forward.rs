@@ -77,6 +77,10 @@ pub fn refusal_of(fault: &Fault) -> Refusal {
         Fault::Address(_) | Fault::Connect(_) => {
             Refusal::new(Reason::Upstream, "The server cannot be reached; nothing was sent. Try again later.")
         }
+        Fault::Credential => Refusal::new(
+            Reason::Upstream,
+            "The credential of this server is not set, so nothing was sent. Trying again will not help; its owner can set it.",
+        ),
         Fault::Changed => Refusal::new(
             Reason::Superseded,
             "The configuration changed before this was sent, so nothing was; try again.",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
+use crate::control;
 use crate::journal::Journal;
 use crate::listen::{self, Stop};
 use crate::secrets::Secrets;
@@ -37,7 +39,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds `listen` and serves `snapshot` on `threads` worker threads.
+    /// Binds `listen` and serves `snapshot` on `threads` worker threads. `control` is the socket of the control app.
     ///
     /// # Errors
     /// When the address cannot be bound, the threads cannot be started, or the secrets do not fit.
@@ -47,6 +49,7 @@ impl Gateway {
         secrets: &Secrets,
         journal: Arc<Journal>,
         threads: usize,
+        control: Option<PathBuf>,
     ) -> Result<Self, StartError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
@@ -57,7 +60,7 @@ impl Gateway {
         let refused = |source| StartError::Listen { address: listen.to_owned(), source };
         let listener = runtime.block_on(TcpListener::bind(listen)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let shared = Arc::new(Shared::new(snapshot, secrets, journal)?);
+        let shared = Arc::new(Shared::new(snapshot, secrets, journal, control::App::new(control))?);
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(listen::serve(listener, Arc::clone(&shared), stopped));
         runtime.spawn(crate::denials::report(Arc::clone(&shared)));

@@ -7,6 +7,7 @@ mod ask;
 mod body;
 mod client_answer;
 mod clock;
+mod control;
 mod denials;
 mod dialogue;
 mod door;

@@ -22,6 +22,7 @@ use ostiary_core::mcp::{Era, message};
 
 use crate::arrival::{self, Route};
 use crate::clock;
+use crate::control;
 use crate::events::Event;
 use crate::exchange::{self, Work};
 use crate::message::{Message, Resumed};
@@ -70,11 +71,12 @@ async fn stages(
     trail.head(&head);
     let server = match arrival::route(parts, &live)? {
         Route::Document(answer) => return Ok(answer),
+        Route::Control => return control::hand_over(shared, trail, &head, parts, body).await,
         Route::Mcp(server) => server,
     };
     let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;
     let message = if let (&Method::POST, Some(body)) = (&parts.method, body.take_if(|_| parts.method == Method::POST)) {
-        let bytes = arrival::body(body).await?;
+        let bytes = arrival::body(body, arrival::BODY_BYTES).await?;
         let read = message::read(&bytes, &head, &Limits::DEFAULT);
         read.inspect_err(|_| trail.unread(&bytes))?.into()
     } else {

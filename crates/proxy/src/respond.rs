@@ -27,8 +27,10 @@ pub struct Asked<'a> {
     pub as_result: Option<bool>,
     /// The scopes that would have been enough.
     pub scopes: &'a [String],
+    /// The scopes to ask for with a first token.
+    pub first_scopes: &'a [String],
     /// The methods that the route takes, for 405.
-    pub allow: &'static str,
+    pub allow: &'a str,
 }
 
 /// An answer with a JSON body.
@@ -71,7 +73,7 @@ pub fn refusal(refusal: &Refusal, asked: &Asked<'_>) -> Answer {
     }
     match refusal.reason {
         Reason::Method => {
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(asked.allow));
+            answer.headers_mut().extend(HeaderValue::from_str(asked.allow).ok().map(|allow| (ALLOW, allow)));
         }
         Reason::Journal => {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -177,8 +179,9 @@ fn challenge(refusal: &Refusal, asked: &Asked<'_>) -> Option<HeaderValue> {
     if !error.is_empty() {
         parts.push(error.to_owned());
     }
-    if !asked.scopes.is_empty() {
-        parts.push(format!("scope=\"{}\"", asked.scopes.join(" ")));
+    let scopes = if refusal.status == 401 { asked.first_scopes } else { asked.scopes };
+    if !scopes.is_empty() {
+        parts.push(format!("scope=\"{}\"", scopes.join(" ")));
     }
     if let Some(metadata) = asked.metadata {
         parts.push(format!("resource_metadata=\"{metadata}\""));

@@ -1,10 +1,13 @@
-//! What the data plane is given in memory and never writes: the signing key, the sealing key, and the key set to publish.
+//! What the data plane is given in memory and never writes: the signing key, the sealing key, the credentials for servers,
+//! and the key set to publish.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
 use ostiary_core::json::{self, Limits, Value};
 use ostiary_core::seal::{KEY_BYTES, SealKey};
 use ostiary_core::token::SigningKey;
@@ -25,6 +28,8 @@ pub struct Secrets {
     pub digest_key: Arc<[u8]>,
     /// The public keys, as they are published.
     pub jwks: Value,
+    /// What servers know us by, by name; every value is marked as sensitive.
+    pub credentials: HashMap<String, HeaderValue>,
     /// Certificate and key of the listener, if it speaks TLS.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -58,8 +63,8 @@ fn read_signing_key(value: &Value) -> Result<SigningKey, SecretsError> {
 }
 
 impl Secrets {
-    /// Reads `{"signing": {"kid", "alg", "seed"}, "jwks", "seal", "tls": {"cert", "key"}}`; without `tls` the listener
-    /// speaks plainly.
+    /// Reads `{"signing": {"kid", "alg", "seed"}, "jwks", "seal", "credentials": {NAME: header value}, "tls": {"cert",
+    /// "key"}}`; without `tls` the listener speaks plainly.
     ///
     /// # Errors
     /// [`SecretsError`] for a member that is missing or cannot be used, or a key set with a private member.
@@ -89,7 +94,25 @@ impl Secrets {
             session_key: Arc::new(session_key),
             digest_key: digest_key.bytes().as_slice().into(),
             jwks,
+            credentials: credentials(&parsed)?,
             tls: tls.transpose()?,
         })
     }
+}
+
+/// The credentials for servers. A value is never part of what is said about it.
+fn credentials(secrets: &Value) -> Result<HashMap<String, HeaderValue>, SecretsError> {
+    let Some(given) = secrets.get("credentials").filter(|given| **given != Value::Null) else {
+        return Ok(HashMap::new());
+    };
+    let given = given.as_object().ok_or_else(|| wrong("`credentials` must be an object"))?;
+    let read = given.iter().map(|(name, value)| {
+        let visible = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let text = value.as_str().filter(|text| !text.is_empty() && text.trim() == *text).filter(visible);
+        let value = text.and_then(|text| HeaderValue::from_str(text).ok());
+        let mut value = value.ok_or_else(|| SecretsError(format!("credential `{name}` is no header value")))?;
+        value.set_sensitive(true);
+        Ok((name.to_owned(), value))
+    });
+    read.collect()
 }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use ostiary_core::audit::Redaction;
 use ostiary_core::seal::SealKey;
-use ostiary_core::snapshot::{Server, Snapshot};
+use ostiary_core::snapshot::{Known, Server, Snapshot};
 use ostiary_core::token::SigningKey;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use rustls::ServerConfig;
 use tokio_rustls::TlsConnector;
 
+use crate::control;
 use crate::denials::Denials;
 use crate::dialogue::Dialogues;
 use crate::events::{Counters, Events};
@@ -22,7 +24,7 @@ use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::quota::Streams;
 use crate::secrets::Secrets;
-use crate::upstream::{self, Fault, Upstream};
+use crate::upstream::{self, Fault, Lease, Upstream};
 use crate::wellknown::{self, Documents};
 
 /// Verified tokens remembered, per snapshot.
@@ -49,6 +51,7 @@ pub struct Shared {
     pub denials: Denials,
     pub dialogues: Dialogues,
     pub streams: Streams,
+    pub control: control::App,
     tls: TlsConnector,
 }
 
@@ -79,6 +82,29 @@ pub struct Endpoint {
     pub metadata: Arc<str>,
     pub upstream: Arc<Upstream>,
     pub server: Arc<Server>,
+    /// What the server knows us by, where that is a credential and it has been set. It is marked as sensitive.
+    credential: Option<HeaderValue>,
+}
+
+impl Endpoint {
+    /// What the server knows us by.
+    ///
+    /// # Errors
+    /// [`Fault::Credential`] where none has been set.
+    pub fn credential(&self) -> Result<&HeaderValue, Fault> {
+        self.credential.as_ref().ok_or(Fault::Credential)
+    }
+
+    /// A connection to the server, unless there is nothing to be known by there.
+    ///
+    /// # Errors
+    /// As [`Endpoint::credential`] and [`Upstream::checkout`].
+    pub async fn checkout(&self) -> Result<Lease, Fault> {
+        if let Known::Credential { .. } = self.server.identity {
+            self.credential()?;
+        }
+        self.upstream.checkout().await
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -100,7 +126,12 @@ impl Shared {
     ///
     /// # Errors
     /// [`ApplyError`] if the snapshot's issuers or servers, or the secrets, cannot be used.
-    pub fn new(snapshot: Arc<Snapshot>, secrets: &Secrets, journal: Arc<Journal>) -> Result<Self, ApplyError> {
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        secrets: &Secrets,
+        journal: Arc<Journal>,
+        control: control::App,
+    ) -> Result<Self, ApplyError> {
         let tls = upstream::tls_client().map_err(ApplyError::Tls)?;
         let live = prepare(1, snapshot, secrets, &tls, &HashMap::new())?;
         Ok(Self {
@@ -113,6 +144,7 @@ impl Shared {
             denials: Denials::default(),
             dialogues: Dialogues::default(),
             streams: Streams::default(),
+            control,
             tls,
         })
     }
@@ -169,6 +201,10 @@ fn prepare(
             metadata: wellknown::metadata_url(&snapshot.gateway.url, &server.name).into(),
             upstream,
             server: Arc::new(server.clone()),
+            credential: match &server.identity {
+                Known::Credential { credential, .. } => secrets.credentials.get(credential).cloned(),
+                Known::Jwt | Known::Nobody => None,
+            },
         };
         endpoints.insert(server.name.clone(), endpoint);
     }

@@ -111,6 +111,16 @@ impl Trail {
         Arc::clone(&self.live)
     }
 
+    /// The decision id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The address of the caller, as far as trusted proxies tell.
+    pub fn source(&self) -> &str {
+        &self.origin.ip
+    }
+
     /// What came with the HTTP request, as facts.
     pub fn request_facts(&self, head: &Head) -> facts::Request {
         self.origin.facts(head)
@@ -232,7 +242,12 @@ impl Trail {
             metadata: self.endpoint.as_ref().map(|endpoint| &*endpoint.metadata),
             as_result: self.said.as_ref().filter(|said| said.call).map(|said| said.stateless),
             scopes,
-            allow: if self.origin.path.starts_with("/mcp/") { "GET, POST, DELETE" } else { "GET, HEAD" },
+            first_scopes: self.live.snapshot.gateway.first_scopes(),
+            allow: match self.live.snapshot.control.path(&self.origin.path) {
+                Some(known) => known.allow(),
+                None if self.origin.path.starts_with("/mcp/") => "GET, POST, DELETE",
+                None => "GET, HEAD",
+            },
         }
     }
 

@@ -33,6 +33,9 @@ pub enum Fault {
     Address(String),
     #[error("the upstream cannot be reached: {0}")]
     Connect(io::Error),
+    /// Nothing was sent: there is nothing to be known by.
+    #[error("the credential of this server is not set")]
+    Credential,
     #[error("the upstream did not answer in time")]
     Timeout,
     /// Nothing was sent: the connection had to be opened anew, and meanwhile what was decided stopped holding.

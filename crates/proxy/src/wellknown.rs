@@ -7,13 +7,9 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use http::{HeaderValue, StatusCode};
 use ostiary_core::json::{self, Object, Value};
 use ostiary_core::snapshot::Snapshot;
+use ostiary_core::snapshot::control::METADATA_PREFIX;
 
 use crate::respond::{self, Answer};
-
-/// Path under which RFC 9728 section 3.1 puts the metadata of a resource, before the resource's own path.
-pub const METADATA_PREFIX: &str = "/.well-known/oauth-protected-resource";
-/// Path of the key set that upstream servers check our tokens with.
-pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// The scopes of the action classes, in the order in which they grow.
 const SCOPES: [&str; 4] = ["mcp:read", "mcp:query", "mcp:update", "mcp:admin"];
@@ -70,13 +66,26 @@ fn render(value: &Value) -> Bytes {
 fn metadata(snapshot: &Snapshot, server: &str) -> Value {
     let mut document = Object::new();
     document.insert("resource", format!("{}/mcp/{server}", snapshot.gateway.url).into());
-    let issuers: Vec<Value> = snapshot.issuers.external(server).map(Value::from).collect();
-    // RFC 9728 wants no empty list: without an authorization server the member is left out.
-    if !issuers.is_empty() {
-        document.insert("authorization_servers", Value::Array(issuers));
-    }
-    document.insert("scopes_supported", Value::Array(SCOPES.into_iter().map(Value::from).collect()));
+    let gateway = &snapshot.gateway;
+    // Whoever can sign in here is sent nowhere else.
+    let external = snapshot.issuers.external(server).filter(|_| !gateway.authorization_server);
+    let own = (gateway.authorization_server || gateway.issues_tokens).then_some(gateway.url.as_str());
+    let scopes: Vec<&str> = if gateway.authorization_server {
+        gateway.default_scopes.iter().map(String::as_str).collect()
+    } else {
+        SCOPES.to_vec()
+    };
+    insert_list(&mut document, "authorization_servers", external.chain(own));
+    insert_list(&mut document, "scopes_supported", scopes.into_iter());
     document.insert("bearer_methods_supported", Value::Array(vec!["header".into()]));
     document.insert("resource_name", server.into());
     Value::Object(document)
+}
+
+/// RFC 9728 wants no empty list: such a member is left out.
+fn insert_list<'a>(document: &mut Object, name: &str, items: impl Iterator<Item = &'a str>) {
+    let items: Vec<Value> = items.map(Value::from).collect();
+    if !items.is_empty() {
+        document.insert(name, Value::Array(items));
+    }
 }

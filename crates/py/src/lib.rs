@@ -110,7 +110,7 @@ fn read_secrets(text: &str) -> PyResult<Secrets> {
 #[pymethods]
 impl Gateway {
     #[new]
-    #[pyo3(signature = (listen, snapshot, secrets, journal, *, threads = 2))]
+    #[pyo3(signature = (listen, snapshot, secrets, journal, *, threads = 2, control = None))]
     fn new(
         py: Python<'_>,
         listen: &str,
@@ -118,10 +118,11 @@ impl Gateway {
         secrets: &str,
         journal: &Journal,
         threads: usize,
+        control: Option<PathBuf>,
     ) -> PyResult<Self> {
         let secrets = read_secrets(secrets)?;
         let (snapshot, journal) = (Arc::clone(&snapshot.0), Arc::clone(&journal.0));
-        py.detach(|| gateway::Gateway::start(listen, snapshot, &secrets, journal, threads))
+        py.detach(|| gateway::Gateway::start(listen, snapshot, &secrets, journal, threads, control))
             .map(Self)
             .map_err(|error| PyOSError::new_err(error.to_string()))
     }

@@ -138,6 +138,11 @@ impl fmt::Debug for Head {
     }
 }
 
+/// Whether this is a path as a request may name it, with nothing to decode or to clean.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    target::read(path).is_ok_and(|(_, query)| query.is_none())
+}
+
 fn mismatch(name: &str) -> Refusal {
     Refusal::new(
         Reason::Malformed,

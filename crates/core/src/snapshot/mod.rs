@@ -2,13 +2,15 @@
 //!
 //! The control plane writes the bytes; the same bytes always mean the same Snapshot, and their SHA-256 is its name.
 
+pub mod control;
 mod parts;
 mod read;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use parts::{Agent, Audit, Ceiling, Durability, Gateway, Person, Redact, Refusals, Server, Service};
+pub use control::Control;
+pub use parts::{Agent, Audit, Ceiling, Durability, Gateway, Known, Person, Redact, Refusals, Server, Service};
 
 use crate::facts::PrincipalType;
 use crate::fields::Fault;
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub lockdown: bool,
     pub gateway: Gateway,
     pub audit: Audit,
+    /// What is handed to the control app.
+    pub control: Control,
     /// Ready to verify.
     pub issuers: Issuers,
     pub people: Vec<Person>,
@@ -83,3 +87,6 @@ impl Snapshot {
         self.people.iter().find(|person| person.id.as_deref() == Some(owner)).map_or(owner, |person| &person.key)
     }
 }
+
+#[cfg(test)]
+mod tests;

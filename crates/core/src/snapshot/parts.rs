@@ -19,6 +19,20 @@ pub struct Gateway {
     pub refusals: Refusals,
     /// Whose word on the caller's address is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether people get tokens here: then clients are sent nowhere else.
+    pub authorization_server: bool,
+    /// Whether agents or services get tokens here.
+    pub issues_tokens: bool,
+    /// What a client asks for that knows nothing more.
+    pub default_scopes: Vec<String>,
+}
+
+impl Gateway {
+    /// The scopes that a challenge for a first token names.
+    #[must_use]
+    pub fn first_scopes(&self) -> &[String] {
+        if self.authorization_server { &self.default_scopes } else { &[] }
+    }
 }
 
 /// How a refused call is answered.
@@ -112,8 +126,7 @@ pub struct Server {
     pub url: String,
     pub owner: String,
     pub environment: Option<String>,
-    /// How we are known upstream: `jwt` or `none`.
-    pub identity: String,
+    pub identity: Known,
     /// The class of tools that `tools` does not list.
     pub default_class: Class,
     /// Classes by tool.
@@ -122,13 +135,18 @@ pub struct Server {
     pub max_response_bytes: u64,
 }
 
-impl Server {
-    /// Whether each call carries a JWT of ours (`identity: jwt`).
-    #[must_use]
-    pub fn takes_jwt(&self) -> bool {
-        self.identity == "jwt"
-    }
+/// How we are known upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// By a JWT of ours with each call.
+    Jwt,
+    /// Not at all.
+    Nobody,
+    /// By a credential that the server gave us, in a header of this name (lower case). Its value is no part of a Snapshot.
+    Credential { credential: String, header: String },
+}
 
+impl Server {
     /// The class of one of its tools.
     #[must_use]
     pub fn class_of(&self, tool: &str) -> Class {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::Snapshot;
-use super::parts::{Agent, Audit, Ceiling, Durability, Gateway, Person, Redact, Refusals, Server, Service};
+use super::parts::{Agent, Audit, Ceiling, Durability, Gateway, Known, Person, Redact, Refusals, Server, Service};
+use super::{Control, Snapshot};
 use crate::facts::{Class, PrincipalType};
 use crate::fields::{Fault, Fields};
 use crate::json::{Limits, Value, parse};
@@ -24,6 +24,7 @@ pub(super) fn snapshot(bytes: &[u8]) -> Result<Snapshot, Fault> {
     let lockdown = fields.flag("lockdown")?;
     let gateway = gateway(fields.required("gateway")?)?;
     let audit = audit(fields.required("audit")?)?;
+    let control = Control::read(fields.optional_list("control")?)?;
     let issuers = Issuers::from_json(fields.list("issuers")?, "issuers")?;
     let people = each(&mut fields, "people", person)?;
     unique("people", people.iter().map(|person| person.key.as_str()))?;
@@ -51,6 +52,7 @@ pub(super) fn snapshot(bytes: &[u8]) -> Result<Snapshot, Fault> {
         lockdown,
         gateway,
         audit,
+        control,
         issuers,
         people,
         agents: agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
@@ -106,7 +108,14 @@ fn gateway(value: &Value) -> Result<Gateway, Fault> {
             .iter()
             .map(|net| net.parse().map_err(|_| fields.fault("trusted_proxies", "must be address ranges")))
             .collect::<Result<_, _>>()?,
+        // Nor was there an authorization server then.
+        authorization_server: fields.optional_flag("authorization_server")?,
+        issues_tokens: fields.optional_flag("issues_tokens")?,
+        default_scopes: fields.optional_texts("default_scopes")?.unwrap_or_default(),
     };
+    if !gateway.default_scopes.iter().all(|scope| is_scope(scope)) {
+        return Err(fields.fault("default_scopes", "must be scopes"));
+    }
     fields.finish()?;
     Ok(gateway)
 }
@@ -226,7 +235,7 @@ fn server(value: &Value, path: &str) -> Result<Server, Fault> {
         url: fields.text("url")?.to_owned(),
         owner: fields.text("owner")?.to_owned(),
         environment: fields.optional_string("environment")?,
-        identity: fields.text("identity")?.to_owned(),
+        identity: known(fields.required("identity")?, &fields.path("identity"))?,
         default_class,
         tools,
         timeout_s: fields.whole("timeout_s")?,
@@ -234,4 +243,59 @@ fn server(value: &Value, path: &str) -> Result<Server, Fault> {
     };
     fields.finish()?;
     Ok(server)
+}
+
+/// A token of RFC 6749 section 3.3: it stands in a quoted list.
+fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+}
+
+/// How we are known upstream: a word, or the credential and the header that carries it.
+fn known(value: &Value, path: &str) -> Result<Known, Fault> {
+    match value.as_str() {
+        Some("jwt") => return Ok(Known::Jwt),
+        Some("none") => return Ok(Known::Nobody),
+        Some(_) => return Err(Fault::at(path, "must be jwt, none or a credential")),
+        None => {}
+    }
+    let mut fields = Fields::of(value, path)?;
+    let credential = fields.text("credential")?.to_owned();
+    let header = fields.text("header")?.to_ascii_lowercase();
+    if credential.is_empty() {
+        return Err(fields.fault("credential", "must be a name"));
+    }
+    if !may_carry_credential(&header) {
+        return Err(fields.fault("header", "must be the name of a header that is not the protocol's own"));
+    }
+    fields.finish()?;
+    Ok(Known::Credential { credential, header })
+}
+
+/// Whether a header of this name, in lower case, says nothing that we say ourselves: of the message, its framing, its
+/// connection or its place in MCP.
+fn may_carry_credential(name: &str) -> bool {
+    const OWN: [&str; 19] = [
+        "accept",
+        "baggage",
+        "connection",
+        "date",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "last-event-id",
+        "origin",
+        "proxy-connection",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "via",
+    ];
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let prefixed = ["accept-", "content-", "mcp-"].iter().any(|prefix| name.starts_with(prefix));
+    !name.is_empty() && name.bytes().all(token) && !prefixed && !OWN.contains(&name)
 }
