@@ -20,7 +20,13 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)\Z")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)+\Z")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
-_KEPT_HEADERS = {"host", "connection", "content-type", "content-length", "transfer-encoding", "accept", "te", "upgrade"}
+_KEPT_HEADERS = {
+    *("accept", "baggage", "connection", "date", "expect", "forwarded", "host", "keep-alive"),
+    *("last-event-id", "origin", "proxy-connection", "te", "traceparent", "tracestate"),
+    *("trailer", "transfer-encoding", "upgrade", "user-agent", "via"),
+}
+_KEPT_PREFIXES = ("accept-", "content-", "mcp-")
+"""What the data plane says itself: of the message, its framing, its connection and its place in MCP."""
 
 
 def _listen(value: Any) -> str:
@@ -145,7 +151,8 @@ def _network(value: Any) -> str:
 
 def _header_name(value: Any) -> str:
     text = text_of(value, "the name of a header")
-    if _HEADER.match(text) is None or text.lower() in _KEPT_HEADERS or text.lower().startswith("mcp-"):
+    lower = text.lower()
+    if _HEADER.match(text) is None or lower in _KEPT_HEADERS or lower.startswith(_KEPT_PREFIXES):
         refuse(f"`{text[:80]}` is not a header for a credential", "write `Authorization` or `X-Api-Key`")
     return text
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.kit.configs import ISSUER, RSA_KEY, SECTIONS, found, marked, with_sections, write
+from tests.kit.configs import ISSUER, RSA_KEY, found, marked, with_sections, write
 from tests.kit.pki import Authority
 
 from ostiary.config import load
@@ -205,6 +205,16 @@ def test_a_server_may_get_a_stored_credential(tmp_path: Path) -> None:
     assert getattr(config.servers["notes"].identity, "header", None) == "Authorization"
 
 
+@pytest.mark.parametrize(
+    "header", ["Connection", "MCP-Protocol-Version", "content-type", "Accept-Encoding", "a b", "é"]
+)
+def test_what_the_gateway_says_itself_is_no_header_for_a_credential(tmp_path: Path, header: str) -> None:
+    problems = found(tmp_path, with_sections(**server(f"{{credential: store:NOTES, header: {header}}}")))
+    assert [problem[2:4] for problem in problems] == [
+        ("servers.notes.identity.header", f"`{header}` is not a header for a credential")
+    ]
+
+
 def test_client_documents_on_this_machine_may_have_an_authority_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(Authority().cert.public_bytes(Encoding.PEM))
     text = with_sections(oauth="oauth: {danger_loopback_clients: on, ca_file: ca.pem}\n")
@@ -392,8 +402,3 @@ def test_faults_of_many_kinds_are_told_at_once(tmp_path: Path) -> None:
         "oauth.default_ceiling",
         "oauth.ca_file",
     }
-
-
-def test_the_smallest_house_stays_as_it_was(tmp_path: Path) -> None:
-    config = load(write(tmp_path, "".join(SECTIONS.values())))
-    assert (config.providers, config.credential_keys, config.person_id("alice")) == ({}, {}, None)
