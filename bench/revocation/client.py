@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
     """One HTTP/2 connection."""
 
     def __init__(self) -> None:
-        self._state = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self._state = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self._open: dict[int, Exchange] = {}
         self._transport: Any = None
 
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         for event in self._state.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
                 exchange = self._open[event.stream_id]
-                exchange.status = int(dict(event.headers)[":status"])
+                exchange.status = int(next(value for name, value in event.headers if name == b":status"))
                 exchange.began.set()
             elif isinstance(event, h2.events.DataReceived):
                 self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
