@@ -6,9 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ostiary import keys
-from ostiary.registrar import Operator
+from ostiary.registrar import Operator, Registrar
 from ostiary.registry.effective import effective
 from ostiary.runtime import open_for_acts
+from ostiary.store import Store, StoreLock, StorePath
 from ostiary.store import epochs as stored_epochs
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from ostiary import _core
     from ostiary.config import Config
     from ostiary.control import Epoch, Person
-    from ostiary.registrar import Registrar
-    from ostiary.store import Store, StoredKey
+    from ostiary.store import StoredKey
 
 
 class OfflineControl:
@@ -73,3 +73,18 @@ def open_control(config: Config) -> Iterator[OfflineControl]:
     """Take the store's lock and give what acts need. Raises `StoreInUseError` while a gateway runs."""
     with open_for_acts(config) as (registrar, _):
         yield OfflineControl(config, registrar)
+
+
+class _NoJournal:
+    """Takes no record, for what only looks."""
+
+    def append(self, record: str, /) -> str:
+        raise OSError(f"nothing is changed here: {len(record)} bytes are not kept")
+
+
+@contextlib.contextmanager
+def open_listing(config: Config) -> Iterator[OfflineControl]:
+    """Take the store's lock and give what listings need; no record is opened."""
+    path = StorePath.from_url(config.store.url, config.folder)
+    with StoreLock(path), Store.open(path, key=config.store.key, base=config.folder) as store:
+        yield OfflineControl(config, Registrar(store, _NoJournal()))
