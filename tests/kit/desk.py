@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from ostiary._core import Journal
+from ostiary.authority import Authority
 from ostiary.config import load
 from ostiary.registrar import Operator, Registrar
 from ostiary.registry.acts import LISTINGS, perform
-from ostiary.registry.offline import OfflineControl
+from ostiary.registry.effective import effective
 from ostiary.store import Store, StorePath, tables
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Desk:
         path = StorePath.from_url(config.store.url, folder)
         self.store = Store.open(path, key=None, base=folder)
         self._journal = Journal(str(folder / "audit"), config.gateway.url, None)
-        self.control = OfflineControl(config, Registrar(self.store, self._journal, clock=lambda: self.at))
+        registrar = Registrar(self.store, self._journal, clock=lambda: self.at)
+        self.control = Authority(registrar, effective(config, self.store, now=self.at).config)
 
     def __enter__(self) -> Self:
         return self
@@ -88,8 +90,6 @@ class Desk:
 
     def effective(self) -> Effective:
         """Return what is in force now."""
-        from ostiary.registry.effective import effective
-
         return effective(self.control.config, self.store, now=self.at)
 
     def records(self) -> list[Json]:

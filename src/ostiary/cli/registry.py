@@ -32,9 +32,9 @@ def listing(config: Path, path: str) -> Json:
     # Loaded only where no gateway does the work.
     from ostiary.config import load
     from ostiary.registry.acts import LISTINGS
-    from ostiary.registry.offline import open_listing
+    from ostiary.registry.reading import open_reading
 
-    with open_listing(load(config)) as control:
+    with open_reading(load(config)) as control:
         return LISTINGS[path](control)
 
 
@@ -49,12 +49,12 @@ def act(config: Path, path: str, body: Json) -> Json:
 def _act_here(config: Path, path: str, body: Json) -> Json:
     from pydantic import ValidationError
 
+    from ostiary.acts import open_authority
     from ostiary.config import load
     from ostiary.registrar import Operator
     from ostiary.registry.acts import perform
-    from ostiary.registry.offline import open_control
 
-    with open_control(load(config)) as control:
+    with open_authority(load(config)) as control:
         try:
             return perform(control, path, json.dumps(body).encode(), Operator.of_this_process())
         except ValidationError as error:
