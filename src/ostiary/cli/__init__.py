@@ -11,7 +11,11 @@ from typer.core import TyperGroup
 from ostiary.cli.output import tell_error
 from ostiary.errors import OstiaryError
 
-COMMANDS = ("run", "demo", "init", "check", "schema", "explain", "tokens", "keys", "lockdown", "audit")
+COMMANDS = (
+    *("run", "demo", "init", "check", "schema", "explain"),
+    *("people", "agents", "services", "clients", "tokens", "keys", "credentials"),
+    *("revoke", "lockdown", "audit"),
+)
 
 
 class _Group(TyperGroup):

@@ -136,8 +136,14 @@ def _registered(
         return _assumed(kind, text, names)
     if text in registry:
         return registry[text]
+    if text.startswith(f"{kind}:client:"):
+        return text  # of a client that people consented to; no file declares it
     if text not in registry.values():
         message = f"`{text}` is not declared in `{kind}s`"
+        if text.startswith(f"{kind}:local:"):
+            hint = f"the rule speaks of it once `ostiary {kind}s add` has registered it"
+            findings.warnings.append(node.problem(message, hint))
+            return text
         findings.problems.append(node.problem(message, nearest(text, [*registry, *registry.values()])))
     return text
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from ostiary import _core
+from ostiary.compile import compile as compile_snapshot
 from ostiary.config import AgentSection
 from ostiary.policy.names import nearest
 from ostiary.registry.effective import from_file, merge
@@ -105,9 +107,11 @@ def _add(control: Control, kind: RegisteredKind, body: AddBody, by: Operator) ->
             raise RegistryError(f"{kind}s.{body.name} is registered already, and not in force", hint=hint)
         _check(config, body.name, section, now=control.now())
         _live(config, connection, section.owner, now=control.now())
+        registry.register(connection, kind, body.name, body.section, now=control.now())
+        _try(merge(control.config, connection)[0])
+        # Still within the change: without a record it is not made.
         detail = {kind: body.name, "section": body.section}
         control.record("admin", f"{kind}_registered", by, detail=detail)
-        registry.register(connection, kind, body.name, body.section, now=control.now())
     control.registry_changed(by)
 
 
@@ -129,6 +133,14 @@ def _check(config: Config, name: str, section: AgentSection | ServiceSection, *,
     found += [*faults(config, name, section), *missing(config, section), *unreadable_keys(config, section)]
     if found:
         raise RegistryError(found[0].message, hint=found[0].hint)
+
+
+def _try(config: Config) -> None:
+    """Raise `RegistryError` where the data plane would not take what would then be in force."""
+    try:
+        _core.Snapshot(compile_snapshot(config, local_keys=[]))
+    except _core.SnapshotError as error:
+        raise RegistryError(f"the data plane would not take it: {error.path} {error.message}") from error
 
 
 def _live(config: Config, connection: sa.Connection, owner: str, *, now: int) -> None:

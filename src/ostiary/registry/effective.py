@@ -52,6 +52,8 @@ def effective(config: Config, store: Store, *, now: int) -> Effective:
 def suspension(config: Config, connection: sa.Connection, key: str, *, now: int) -> Suspended | None:
     """Return why the agent with this key may not act at `now`; whoever issues a token asks in its transaction."""
     agent = config.agents[key]
+    if f"agents.{key}" in config.registered and not registry.is_registered(connection, "agent", key):
+        return "agent_suspended"  # removed, and `config` does not know yet
     owners = [name for name in (agent.owner, agent.deputy) if name is not None]
     people = People.read(config, connection, only=owners)
     return _suspension(config, people, registry.agent_marks(connection), key, now)

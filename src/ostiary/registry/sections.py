@@ -19,7 +19,7 @@ from ostiary.policy.names import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ostiary.config import CeilingSection, Config, CredentialSection
+    from ostiary.config import CeilingSection, Config, CredentialSection, FederatedSection
     from ostiary.store.registry import RegisteredKind
 
 _NAME: Final = TypeAdapter(Name)
@@ -60,7 +60,7 @@ def faults(config: Config, name: str, section: Section) -> Iterator[Fault]:
             message=f"the owner `{section.owner}` is not declared in `people`",
             hint=nearest(section.owner, config.people) or f"declare people.{section.owner} in {config.path.name}",
         )
-    yield from _shared_credentials(config, section.credentials)
+    yield from _credentials(config, section.credentials)
     if isinstance(section, AgentSection):
         yield from _clients(config, section)
 
@@ -122,30 +122,48 @@ def _clients(config: Config, section: AgentSection) -> Iterator[Fault]:
         for issuer, clients in agent.clients.items()
         for client in clients
     }
+    own = {key for each in (config.agents, config.services) for key, known in each.items() if known.credentials}
     for issuer, clients in section.clients.items():
         for client in clients:
             if (issuer, client) in taken:
                 other = taken[issuer, client]
                 yield Fault(message=f"the client `{client[:80]}` already stands for `{other}`", hint="it is one agent")
+            if client in own or client.startswith(("agent:local:", "service:local:")):
+                message = f"`{client[:80]}` is what an agent or service itself is called at the token endpoint"
+                yield Fault(message=message, hint="people come through a client of another name")
 
 
-def _shared_credentials(config: Config, credentials: Iterable[CredentialSection]) -> Iterator[Fault]:
-    """Yield each federated subject that already proves to be somebody else."""
+def _credentials(config: Config, credentials: Iterable[CredentialSection]) -> Iterator[Fault]:
+    """Yield what makes a credential no proof, or a proof to be somebody else."""
     taken = {
-        _workload(credential): key
+        _workload(config, credential.federated): key
         for section in (config.agents, config.services)
         for key, each in section.items()
         for credential in each.credentials
+        if credential.federated is not None
     }
     for credential in credentials:
-        workload = _workload(credential)
-        if workload is not None and workload in taken:
-            yield Fault(message=f"the workload `{workload[2][:80]}` is already `{taken[workload]}`", hint="it is one")
+        federated = credential.federated
+        if (credential.private_key_jwt is None) == (federated is None):
+            yield Fault(message="a credential is one of `private_key_jwt` and `federated`", hint="name each by itself")
+            continue
+        if credential.private_key_jwt is not None:
+            jwks = credential.private_key_jwt.jwks
+            if (jwks.file is None) == (jwks.url is None):
+                yield Fault(message="a key set is a `file` or a `url`", hint="name one of them")
+        if federated is None:
+            continue
+        if federated.issuer is None and federated.preset != "github-actions":
+            yield Fault(message="the issuer of the workload's tokens is missing", hint="name it: --federated-issuer")
+        if federated.issuer == config.gateway.url:
+            yield Fault(message="the gateway itself is this issuer", hint="name that of the platform")
+        other = taken.get(_workload(config, federated))
+        if other is not None:
+            yield Fault(message=f"the workload `{federated.subject[:80]}` is already `{other}`", hint="it is one")
 
 
-def _workload(credential: CredentialSection) -> tuple[str | None, str | None, str] | None:
-    federated = credential.federated
-    return None if federated is None else (federated.preset, federated.issuer, federated.subject)
+def _workload(config: Config, federated: FederatedSection) -> tuple[str | None, str, str]:
+    return federated.issuer or federated.preset, federated.subject, federated.audience or config.gateway.url
 
 
 def _frozen(value: Any) -> Any:

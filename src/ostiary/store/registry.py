@@ -67,6 +67,12 @@ def all_registered(connection: sa.Connection) -> list[Registered]:
     ]
 
 
+def is_registered(connection: sa.Connection, kind: RegisteredKind, name: str) -> bool:
+    """Say whether there is a registration of that kind and name."""
+    same = (tables.registered.c.kind == kind) & (tables.registered.c.name == name)
+    return connection.execute(sa.select(tables.registered.c.name).where(same)).one_or_none() is not None
+
+
 def register(
     connection: sa.Connection, kind: RegisteredKind, name: str, section: Mapping[str, Any], *, now: int
 ) -> None:
