@@ -1,112 +1,41 @@
-"""Assertions of clients and tokens of platforms: `tests/attacks/assertions.json`, and what is taken."""
+"""Who the client is: `tests/attacks/assertions.json`, and what is taken."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import re
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.kit.configs import EXAMPLE, write
-from tests.kit.issuer import Key, b64, compact, new_key
+from tests.kit.asserting import (
+    APP,
+    CONFIG,
+    KEYS,
+    NOW,
+    URL,
+    Client,
+    Desk,
+    authenticate,
+    send,
+    token,
+    write_config,
+)
 from tests.kit.webserver import WebServer, answer
 
-from ostiary.config import Config, load
-from ostiary.identity.remotekeys import PAUSE_S, RemoteKeys
-from ostiary.oauth.assertion import (
-    ASSERTION_TYPE,
-    Authenticated,
-    ClientAuthError,
-    authenticate_client,
-    federated_principal,
-)
+from ostiary.identity.remotekeys import PAUSE_S
+from ostiary.oauth.assertion import ASSERTION_TYPE, Authenticated, ClientAuthError, authenticate_client
 from ostiary.store import Store, StorePath, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-NOW = 1_800_000_000
-URL = "http://127.0.0.1:8811"
-APP = "https://app.example/c.json"
+    from ostiary.config import Config
+
 CASES = json.loads((Path(__file__).parents[1] / "attacks" / "assertions.json").read_text(encoding="utf-8"))
-
-KEYS = {
-    "own": new_key("EdDSA", "ci-1"),
-    "rsa": new_key("RS256", "ci-rsa"),
-    "pss": new_key("PS256", "ci-pss"),
-    "ec": new_key("ES256", "ci-ec"),
-    "other": new_key("EdDSA", "other-1"),
-    "platform": new_key("RS256", "platform-1"),
-    "cluster": new_key("ES256", "cluster-1"),
-    "app": new_key("ES256", "app-1"),
-}
-FILES = {"ci": ("own", "rsa", "pss", "ec"), "other": ("other",), "platform": ("platform",), "cluster": ("cluster",)}
-AGENTS = f"""\
-agents:
-  release-bot: {{owner: alice}}
-  ci-bot: {{owner: alice, credentials: [{{private_key_jwt: {{jwks: {{file: ci.json}}}}}}]}}
-  other-bot: {{owner: alice, credentials: [{{private_key_jwt: {{jwks: {{file: other.json}}}}}}]}}
-  deployer:
-    owner: alice
-    credentials: [{{federated: {{preset: github-actions,
-                                 issuer: "https://platform.example", jwks: {{file: platform.json}},
-                                 subject: "repo:acme/app:ref:refs/heads/main", audience: "{URL}"}}}}]
-services:
-  reporter:
-    owner: alice
-    credentials: [{{federated: {{preset: kubernetes, issuer: "https://cluster.example", jwks: {{file: cluster.json}},
-                                 subject: "system:serviceaccount:prod:reporter", audience: ostiary}}}}]
-servers:
-"""
-
-
-@dataclass
-class Desk:
-    """As much of the control side as is needed here."""
-
-    config: Config
-    store: Store
-    time: int = NOW
-    remote_keys: RemoteKeys = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.remote_keys = RemoteKeys(self.store, self.now)
-
-    def now(self) -> int:
-        return self.time
-
-
-@dataclass(frozen=True)
-class Client:
-    id: str
-    auth: Any
-    secret: str | None = None
-    jwks: Mapping[str, Any] | None = None
-    jwks_uri: str | None = None
-
-    def has_secret(self, secret: str) -> bool:
-        return self.secret == secret
-
-
-CLIENTS = {
-    "web": Client("web", "secret", secret="right"),
-    "public": Client("public", "none"),
-    APP: Client(APP, "private_key_jwt", jwks={"keys": [KEYS["app"].jwk]}),
-}
-
-
-def write_config(folder: Path, text: str) -> Config:
-    for name, keys in FILES.items():
-        (folder / f"{name}.json").write_text(json.dumps({"keys": [KEYS[key].jwk for key in keys]}))
-    return load(write(folder, text))
 
 
 @pytest.fixture(scope="module")
@@ -116,107 +45,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return write_config(tmp_path_factory.mktemp("config"), CONFIG)
+
+
 @pytest.fixture
-def desk(tmp_path: Path, store: Store) -> Any:
-    config = write_config(tmp_path, EXAMPLE.replace(re.findall(r"agents:\n.*\nservers:\n", EXAMPLE)[0], AGENTS))
+def desk(config: Config, store: Store) -> Any:
     with store.changing() as connection:
         connection.execute(tables.assertions.delete())
         connection.execute(tables.documents.delete())
     return Desk(config, store)
 
 
-# The plain assertion of each who: (header, claims, key).
-PLAIN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "client": ({"alg": "EdDSA", "kid": "ci-1"}, {"iss": "ci-bot", "sub": "ci-bot", "aud": "$URL"}, "own"),
-    "app": ({"alg": "ES256", "kid": "app-1"}, {"iss": APP, "sub": APP, "aud": "$URL"}, "app"),
-    "workload": (
-        {"alg": "RS256", "kid": "platform-1"},
-        {"iss": "https://platform.example", "sub": "repo:acme/app:ref:refs/heads/main", "aud": "$URL"}
-        | {"repository": "acme/app", "workflow": "release", "run_id": "77", "secret": "no fact"},
-        "platform",
-    ),
-    "pod": (
-        {"alg": "ES256", "kid": "cluster-1"},
-        {"iss": "https://cluster.example", "sub": "system:serviceaccount:prod:reporter", "aud": ["ostiary"]}
-        | {"kubernetes.io": {"namespace": "prod", "pod": {"name": "reporter-1\u0007", "uid": "u"}}},
-        "cluster",
-    ),
-}
-PLAIN["as-client"] = PLAIN["workload"]
-
-
-def put(value: Any) -> Any:
-    """Return `value` with what its placeholders stand for."""
-    if isinstance(value, dict):
-        return {name: put(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [put(each) for each in value]
-    if not isinstance(value, str) or "$" not in value:
-        return value
-    if moment := re.fullmatch(r"\$NOW([+-]\d+)?", value):
-        return NOW + int(moment[1] or 0)
-    whole = {"$NULL": None, "$TEXT": str(NOW + 60), "$STRANGER": new_key("EdDSA", "stranger").jwk}
-    return whole[value] if value in whole else value.replace("$URL_UPPER", URL.upper()).replace("$URL", URL)
-
-
-def changed(sound: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    return put({name: value for name, value in (sound | changes).items() if value is not None})
-
-
-def with_text(members: Mapping[str, Any], extra: str | None) -> bytes:
-    text = json.dumps(members, separators=(",", ":"))
-    return (text if extra is None else f"{text[:-1]},{extra}}}").encode()
-
-
-def signer(spec: Mapping[str, Any], who: str, header: Mapping[str, Any]) -> Key | bytes | None:
-    key = KEYS[PLAIN[who][2]]
-    chosen = spec.get("key")
-    if chosen is None:
-        return key
-    if chosen == "stranger":
-        return new_key(key.alg, "stranger")
-    return {"none": None, "hmac-of-public-pem": key.pem}.get(chosen) if chosen not in KEYS else KEYS[chosen]
-
-
-MANGLES = {
-    "five-parts": lambda token: f"{token}.AAAA.AAAA",
-    "padding": lambda token: token.replace(".", "=.", 1),
-    "whitespace": lambda token: f"{token}\n",
-    "url-unsafe": lambda token: token[:-2] + "+/",
-    "trailing-dot": lambda token: f"{token}.",
-    "loose-bits": lambda token: token + "A" * ((1 - len(token.rpartition(".")[2])) % 4),
-    "payload": lambda token: token.replace(token.split(".")[1], b64(unb64(token.split(".")[1])[:-1] + b',"x":1}')),
-}
-
-
-def unb64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def token(spec: Mapping[str, Any], who: str) -> str:
-    if "raw" in spec:
-        return str(spec["raw"])
-    header, claims, _ = PLAIN[who]
-    times = {"iat": "$NOW", "exp": "$NOW+60", "jti": uuid.uuid4().hex}
-    header = changed({"typ": "JWT"} | header, spec.get("header", {}))
-    body = with_text(changed(times | claims, spec.get("claims", {})), spec.get("claims_extra"))
-    body = spec["claims_text"].encode() if "claims_text" in spec else body
-    made = compact(with_text(header, spec.get("header_extra")), body, signer(spec, who, header))
-    return MANGLES[spec["mangle"]](made) if "mangle" in spec else made
-
-
-def send(desk: Any, who: str, spec: Mapping[str, Any]) -> Any:
-    """Show what `spec` says: at the token endpoint as a client, or as the assertion of a grant."""
-    text = token(spec.get("token", {}), who)
-    if who in {"workload", "pod"}:
-        return federated_principal(text, desk, client_id=spec.get("form", {}).get("client_id"))
-    form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
-    changes = spec.get("form", {})
-    if who == "app" and "claims" not in spec.get("token", {}):
-        changes = {"client_id": APP} | changes
-    form = {name: value for name, value in (form | changes).items() if value is not None}
-    basic = tuple(spec["basic"]) if "basic" in spec else None
-    return authenticate_client(form, basic, desk, endpoint=f"{URL}/oauth/token", find=CLIENTS.get)
+@pytest.fixture
+def apart(desk: Any, tmp_path: Path) -> Any:
+    """A desk with files of its own, to change."""
+    return Desk(write_config(tmp_path, CONFIG), desk.store)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
@@ -250,14 +95,14 @@ def test_an_agent_signs_with_any_of_its_keys_under_either_name(desk: Any, key: s
     )
 
 
-def test_without_a_kid_the_one_key_of_that_kind_is_meant(desk: Any) -> None:
+def test_without_a_kid_the_one_key_of_that_kind_is_meant(apart: Any) -> None:
     unnamed = {"token": {"header": {"kid": None}}}
-    assert send(desk, "client", unnamed).agent == ("agents", "ci-bot")
+    assert send(apart, "client", unnamed).agent == ("agents", "ci-bot")
     both = {"keys": [KEYS["own"].jwk, KEYS["other"].jwk]}
-    (desk.config.folder / "ci.json").write_text(json.dumps(both), encoding="utf-8")
+    (apart.config.folder / "ci.json").write_text(json.dumps(both), encoding="utf-8")
     with pytest.raises(ClientAuthError, match="a key that is not known"):
-        send(desk, "client", unnamed)
-    assert send(desk, "client", {}).agent == ("agents", "ci-bot")
+        send(apart, "client", unnamed)
+    assert send(apart, "client", {}).agent == ("agents", "ci-bot")
 
 
 def test_a_client_comes_as_its_registration_says(desk: Any) -> None:
@@ -326,10 +171,10 @@ def test_what_was_used_is_remembered_until_it_is_refused_for_its_age(desk: Any) 
 
     def again() -> str:
         with pytest.raises(ClientAuthError) as caught:
-            authenticate_client(form, None, desk, endpoint=f"{URL}/oauth/token", find=CLIENTS.get)
+            authenticate(desk, form)
         return caught.value.description
 
-    assert authenticate_client(form, None, desk, endpoint=f"{URL}/oauth/token", find=CLIENTS.get)
+    assert authenticate(desk, form)
     desk.time = NOW + 329
     assert send(desk, "client", {"token": {"claims": {"exp": NOW + 400}}})
     assert again() == "the assertion has been used before"
@@ -349,8 +194,8 @@ def test_the_revocation_endpoint_may_be_named_where_it_is_asked(desk: Any) -> No
     form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
     for endpoint in (f"{URL}/oauth/token", "revoke"):
         with pytest.raises(ClientAuthError, match="it is not for this gateway alone"):
-            authenticate_client(form, None, desk, endpoint=endpoint, find=CLIENTS.get)
-    assert authenticate_client(form, None, desk, endpoint=f"{URL}/oauth/revoke", find=CLIENTS.get).agent
+            authenticate(desk, form, endpoint=endpoint)
+    assert authenticate(desk, form, endpoint=f"{URL}/oauth/revoke").agent
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -363,7 +208,7 @@ def test_no_change_of_one_character_yields_a_client(desk: Any, place: int, chara
         return
     form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": changed_text}
     with pytest.raises(ClientAuthError):
-        authenticate_client(form, None, desk, endpoint=f"{URL}/oauth/token", find=CLIENTS.get)
+        authenticate(desk, form)
 
 
 # Keys from elsewhere --------------------------------------------------------------------------------------------------
@@ -374,45 +219,45 @@ def remote_desk(desk: Any, old: str, new: str) -> None:
     desk.config = write_config(desk.config.folder, text)
 
 
-def test_keys_come_from_a_url_and_are_looked_for_again_where_one_is_unknown(desk: Any) -> None:
+def test_keys_come_from_a_url_and_are_looked_for_again_where_one_is_unknown(apart: Any) -> None:
     with WebServer() as server:
         server.scripts["/jwks"] = answer(json.dumps({"keys": [KEYS["other"].jwk]}))
-        remote_desk(desk, "{file: ci.json}", f'{{url: "{server.url("/jwks")}"}}')
+        remote_desk(apart, "{file: ci.json}", f'{{url: "{server.url("/jwks")}"}}')
         with pytest.raises(ClientAuthError, match="a key that is not known"):
-            send(desk, "client", {})
+            send(apart, "client", {})
         server.scripts["/jwks"] = answer(json.dumps({"keys": [KEYS["own"].jwk]}))
         with pytest.raises(ClientAuthError, match="a key that is not known"):
-            send(desk, "client", {})
+            send(apart, "client", {})
         assert len(server.heads) == 1  # however many ask
-        desk.time += PAUSE_S
-        assert send(desk, "client", {}).agent == ("agents", "ci-bot")
+        apart.time += PAUSE_S
+        assert send(apart, "client", {}).agent == ("agents", "ci-bot")
         assert len(server.heads) == 2
 
 
-def test_keys_of_a_platform_are_found_from_its_issuer(desk: Any) -> None:
+def test_keys_of_a_platform_are_found_from_its_issuer(apart: Any) -> None:
     with WebServer() as server:
         issuer = server.url("/org")
         server.scripts["/keys"] = answer(json.dumps({"keys": [KEYS["platform"].jwk]}))
         server.scripts["/org/.well-known/openid-configuration"] = answer(
             json.dumps({"issuer": issuer, "jwks_uri": server.url("/keys")})
         )
-        remote_desk(desk, '"https://platform.example", jwks: {file: platform.json}', f'"{issuer}"')
+        remote_desk(apart, '"https://platform.example", jwks: {file: platform.json}', f'"{issuer}"')
         spec = {"token": {"claims": {"iss": issuer}}}
-        assert send(desk, "workload", spec).name == "deployer"
-        assert send(desk, "workload", spec).name == "deployer"
+        assert send(apart, "workload", spec).name == "deployer"
+        assert send(apart, "workload", spec).name == "deployer"
         assert server.paths == ["/org/.well-known/openid-configuration", "/keys"]
 
 
-def test_where_the_keys_cannot_be_had_nobody_is_believed(desk: Any) -> None:
+def test_where_the_keys_cannot_be_had_nobody_is_believed(apart: Any) -> None:
     with WebServer() as server:
-        remote_desk(desk, '"https://platform.example", jwks: {file: platform.json}', f'"{server.url()}"')
+        remote_desk(apart, '"https://platform.example", jwks: {file: platform.json}', f'"{server.url()}"')
         spec = {"token": {"claims": {"iss": server.url()}}}
         with pytest.raises(ClientAuthError, match="a key that is not known"):
-            send(desk, "workload", spec)
-    (desk.config.folder / "other.json").write_text("{}")
+            send(apart, "workload", spec)
+    (apart.config.folder / "other.json").write_text("{}")
     with pytest.raises(ClientAuthError, match="a key that is not known"):
         send(
-            desk,
+            apart,
             "client",
             {
                 "token": {
