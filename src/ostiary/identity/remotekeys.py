@@ -67,7 +67,7 @@ class RemoteKeys:
         self._store = store
         self._clock = clock
         self._places: dict[str, _Place] = {}
-        self._of_clients: dict[str, tuple[int, bytes | None]] = {}
+        self._of_clients: dict[tuple[str, Reach], tuple[int, bytes | None]] = {}
         self._lock = threading.Lock()
 
     def keys(self, url: str, algorithms: Sequence[str], *, now: int) -> tuple[Key, ...]:
@@ -130,16 +130,16 @@ class RemoteKeys:
         Anybody may be such a client, so its keys are kept for five minutes in memory and not in the store, and of so
         many clients at once; `unknown` is as for `current`.
         """
-        now = self._clock()
+        now, place = self._clock(), (url, reach)  # what a wider reach brought is nothing for a narrower one
         with self._lock:
-            kept = self._of_clients.get(url)
+            kept = self._of_clients.get(place)
         age_s = None if kept is None else now - kept[0]
         lasts_s = PAUSE_S if kept is None or unknown or kept[1] is None else FRESH_S
         if kept is None or age_s is None or not 0 <= age_s < lasts_s:
             kept = (now, _try(url, reach, ca_file))
             with self._lock:
-                self._of_clients.pop(url, None)
-                self._of_clients[url] = kept
+                self._of_clients.pop(place, None)
+                self._of_clients[place] = kept
                 while len(self._of_clients) > MAX_CLIENTS:
                     del self._of_clients[next(iter(self._of_clients))]
         try:
