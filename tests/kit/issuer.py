@@ -70,7 +70,8 @@ class Key:
     def sign(self, data: bytes) -> bytes:
         """Return the JWS signature (RFC 7518 section 3, RFC 8037)."""
         if isinstance(self.private, rsa.RSAPrivateKey):
-            return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
+            pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+            return self.private.sign(data, pss if self.alg == "PS256" else padding.PKCS1v15(), hashes.SHA256())
         if isinstance(self.private, ec.EllipticCurvePrivateKey):
             r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(hashes.SHA256())))
             return r.to_bytes(32) + s.to_bytes(32)
@@ -81,7 +82,7 @@ class Key:
 def new_key(alg: str, kid: str) -> Key:
     """Make a key; the same name gives the same key within one run, since RSA keys are slow to make."""
     private: Private
-    if alg == "RS256":
+    if alg in {"RS256", "PS256"}:
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     elif alg == "ES256":
         private = ec.generate_private_key(ec.SECP256R1())

@@ -162,9 +162,10 @@ def blocks(page: str, language: str) -> list[str]:
     return [textwrap.dedent(text) for _, text in found]
 
 
+GUIDES = ("docs/guides/in-front-of-your-server.md", "docs/guides/without-a-browser.md")
 CONFIGURATIONS = [
     pytest.param(text, id=f"{page}-{number}")
-    for page in ("README.md", "docs/guides/in-front-of-your-server.md", "docs/reference/config.md")
+    for page in ("README.md", *GUIDES, "docs/reference/config.md")
     for number, text in enumerate(blocks(page, "yaml"), start=1)
 ]
 

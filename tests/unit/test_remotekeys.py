@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from tests.kit.configs import EXAMPLE, JWKS, RSA_KEY, write
+from tests.kit.pki import Authority
 from tests.kit.webserver import WebServer, answer
 
 from ostiary.config import load
+from ostiary.fetch import Reach
+from ostiary.identity import remotekeys
 from ostiary.identity.remotekeys import FRESH_S, PAUSE_S, STALE_S, RemoteKeys, issuer_keys, urls_of
-from ostiary.store import Store, StorePath
+from ostiary.store import Store, StorePath, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,3 +194,39 @@ def test_the_urls_of_issuers_and_credentials_are_all_found(
     remote.refresh([url])
     assert issuer_keys(config, remote, now=clock.now) == {"corp": (RSA_KEY,)}
     assert issuer_keys(replace(config, issuers={}), remote, now=clock.now) == {}
+
+
+def test_keys_of_a_client_are_kept_in_memory_for_a_while(
+    store: Store, remote: RemoteKeys, clock: Clock, tmp_path: Path
+) -> None:
+    authority = Authority()
+    ca_file = tmp_path / "authority.pem"
+    ca_file.write_bytes(authority.cert.public_bytes(Encoding.PEM))
+    with WebServer(authority.pair(), tmp_path) as server:
+        server.scripts["/a"] = answer(json.dumps(JWKS))
+        reach = {"reach": Reach.LOOPBACK, "ca_file": ca_file}
+
+        def asked(path: str, *, unknown: bool = False) -> int:
+            found = remote.of_client(server.url(path), ALGORITHMS, unknown=unknown, **reach)
+            assert found == ((RSA_KEY,) if path == "/a" else ())
+            return len(server.heads)
+
+        assert [asked("/a"), asked("/a"), asked("/a", unknown=True), asked("/b"), asked("/b")] == [1, 1, 1, 2, 2]
+        clock.now += PAUSE_S
+        assert [asked("/a"), asked("/a", unknown=True), asked("/b")] == [2, 3, 4]
+        clock.now += FRESH_S
+        assert [asked("/a"), asked("/a")] == [5, 5]
+        assert documents.get(store, server.url("/a")) is None
+        assert remote.of_client(server.url("/a"), ALGORITHMS, reach=Reach.PUBLIC, ca_file=None, unknown=False) == ()
+
+
+def test_keys_of_the_clients_asked_for_longest_ago_are_forgotten(
+    remote: RemoteKeys, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remotekeys, "MAX_CLIENTS", 2)
+
+    def asked(path: str) -> int:
+        remote.of_client(server.url(path), ALGORITHMS, reach=Reach.CONFIGURED, ca_file=None, unknown=False)
+        return len(server.heads)
+
+    assert [asked(path) for path in ("/1", "/2", "/2", "/3", "/2", "/1")] == [1, 2, 2, 3, 3, 4]

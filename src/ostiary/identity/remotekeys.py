@@ -24,6 +24,7 @@ from ostiary.store.documents import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from ostiary.config import AgentSection, Config, JwksSection, ServiceSection
     from ostiary.store import Store
@@ -36,6 +37,9 @@ STALE_S: Final = 24 * 3600
 #: However many ask, one URL is fetched no more often than this.
 PAUSE_S: Final = 30
 MAX_BYTES: Final = 256 * 1024
+MAX_CLIENT_BYTES: Final = 64 * 1024
+#: Of how many clients keys are kept in memory.
+MAX_CLIENTS: Final = 500
 TIMEOUT_S: Final = 5.0
 
 log = structlog.get_logger()
@@ -63,6 +67,7 @@ class RemoteKeys:
         self._store = store
         self._clock = clock
         self._places: dict[str, _Place] = {}
+        self._of_clients: dict[tuple[str, Reach], tuple[int, bytes | None]] = {}
         self._lock = threading.Lock()
 
     def keys(self, url: str, algorithms: Sequence[str], *, now: int) -> tuple[Key, ...]:
@@ -116,6 +121,31 @@ class RemoteKeys:
             return _jwks_uri(document.body.encode(), issuer)
         except DocumentError:
             return None
+
+    def of_client(
+        self, url: str, algorithms: Sequence[str], *, reach: Reach, ca_file: Path | None, unknown: bool
+    ) -> tuple[Key, ...]:
+        """Return the keys at a URL that a client named, fetched first where that is due.
+
+        Anybody may be such a client, so its keys are kept for five minutes in memory and not in the store, and of so
+        many clients at once; `unknown` is as for `current`.
+        """
+        now, place = self._clock(), (url, reach)  # what a wider reach brought is nothing for a narrower one
+        with self._lock:
+            kept = self._of_clients.get(place)
+        age_s = None if kept is None else now - kept[0]
+        lasts_s = PAUSE_S if kept is None or unknown or kept[1] is None else FRESH_S
+        if kept is None or age_s is None or not 0 <= age_s < lasts_s:
+            kept = (now, _try(url, reach, ca_file))
+            with self._lock:
+                self._of_clients.pop(place, None)
+                self._of_clients[place] = kept
+                while len(self._of_clients) > MAX_CLIENTS:
+                    del self._of_clients[next(iter(self._of_clients))]
+        try:
+            return () if kept[1] is None else parse_keys(kept[1], algorithms)
+        except JwksError:
+            return ()
 
     def _place(self, url: str) -> _Place:
         with self._lock:
@@ -171,6 +201,14 @@ def _get(url: str) -> bytes:
     if answer.status != 200:
         raise DocumentError(f"cannot be fetched: the answer has status {answer.status}")
     return answer.body
+
+
+def _try(url: str, reach: Reach, ca_file: Path | None) -> bytes | None:
+    try:
+        answer = fetch(url, reach=reach, max_bytes=MAX_CLIENT_BYTES, timeout_s=TIMEOUT_S, ca_file=ca_file)
+    except FetchError:
+        return None
+    return answer.body if answer.status == 200 else None
 
 
 def _check_keys(body: bytes) -> None:
