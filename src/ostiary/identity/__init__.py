@@ -1,0 +1,1 @@
+"""Who somebody is: people by their OpenID provider."""
