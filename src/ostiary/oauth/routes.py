@@ -42,6 +42,7 @@ def table(config: Config) -> tuple[Route, ...]:
             _page("decide", "POST", "/oauth/authorize"),
             _page("callback", "GET", CALLBACK_PATH),
             _page("account", "GET", "/oauth/account"),
+            _page("forget", "POST", "/oauth/account"),
             _page("sign_in", "GET", "/oauth/sign-in"),
             _page("sign_out", "POST", "/oauth/sign-out"),
             _page("style", "GET", "/oauth/style.css"),

@@ -1,0 +1,143 @@
+"""What an OpenID provider says of itself, fetched and kept: its discovery document and its keys.
+
+Both are fetched again after an hour. While the provider cannot be reached, what it said last counts for a day.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ostiary.addresses import is_loopback
+from ostiary.errors import OperationError
+from ostiary.fetch import FetchError, Reach, fetch_json
+from ostiary.fields import ALGORITHMS
+from ostiary.identity import presets
+from ostiary.store import documents
+
+if TYPE_CHECKING:
+    from ostiary.config import ProviderSection
+    from ostiary.control import Control
+
+FRESH_S: Final = 3600
+LAST_GOOD_S: Final = 24 * 3600
+#: A key that nobody knows makes us look again, but not more often than this.
+KEYS_AGAIN_S: Final = 30
+MAX_BYTES: Final = 256 * 1024
+TIMEOUT_S: Final = 5.0
+
+
+class ProviderError(OperationError):
+    """The provider cannot be reached, or does not say what a provider says. The person may be as good as ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """A provider's metadata (OpenID Connect Discovery section 3), as far as it is used."""
+
+    issuer: str
+    """As in the document: a template where `all_tenants`."""
+    all_tenants: bool
+    authorization_endpoint: str
+    token_endpoint: str
+    userinfo_endpoint: str | None
+    end_session_endpoint: str | None
+    jwks_uri: str
+    algorithms: tuple[str, ...]
+    """Those of its signature algorithms that are taken; never `none`, never one by a shared secret."""
+    auth_methods: tuple[str, ...]
+    scopes: frozenset[str] | None
+    names_itself: bool
+    """Whether every authorization response carries `iss` (RFC 9207)."""
+
+
+def metadata(control: Control, section: ProviderSection) -> Metadata:
+    """Return the metadata of a provider. Raises `ProviderError`."""
+    url = section.issuer.removesuffix("/") + "/.well-known/openid-configuration"
+    return _read(_document(control, url, FRESH_S), section)
+
+
+def keys(control: Control, found: Metadata, *, again: bool = False) -> list[dict[str, Any]]:
+    """Return the provider's keys as they are; `again` asks for them anew, as often as that is allowed."""
+    document = _document(control, found.jwks_uri, KEYS_AGAIN_S if again else FRESH_S)
+    listed = document.get("keys")
+    if not isinstance(listed, list):
+        raise ProviderError("the provider's key set is none")
+    return [key for key in listed if isinstance(key, dict)]
+
+
+def _document(control: Control, url: str, fresh_s: int) -> dict[str, Any]:
+    kept, now = documents.get(control.store, url), control.now()
+    if kept is not None and 0 <= now - kept.fetched_at < fresh_s:
+        return _object(kept.body)
+    try:
+        body = fetch_json(url, reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
+    except FetchError as error:
+        if kept is not None and now - kept.fetched_at < LAST_GOOD_S:
+            return _object(kept.body)
+        raise ProviderError(error.message) from None
+    documents.keep(control.store, url, documents.Stored(body=json.dumps(body), fetched_at=now))
+    return body
+
+
+def _object(text: str) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(text)
+    return kept
+
+
+def _read(document: dict[str, Any], section: ProviderSection) -> Metadata:
+    issuer = document.get("issuer")
+    all_tenants = isinstance(issuer, str) and presets.is_for_all_tenants(section, issuer)
+    if not isinstance(issuer, str) or (issuer != section.issuer and not all_tenants):
+        raise ProviderError(
+            "the provider calls itself by another issuer than the configuration does",
+            hint="`issuer` must be what its discovery document says, to the last character",
+        )
+    algorithms = _texts(document, "id_token_signing_alg_values_supported") or ("RS256",)
+    scopes = _texts(document, "scopes_supported")
+    return Metadata(
+        issuer=issuer,
+        all_tenants=all_tenants,
+        authorization_endpoint=_endpoint(document, "authorization_endpoint", section),
+        token_endpoint=_endpoint(document, "token_endpoint", section),
+        userinfo_endpoint=_maybe(document, "userinfo_endpoint", section),
+        end_session_endpoint=_maybe(document, "end_session_endpoint", section),
+        jwks_uri=_endpoint(document, "jwks_uri", section),
+        algorithms=tuple(name for name in ALGORITHMS if name in algorithms),
+        auth_methods=_texts(document, "token_endpoint_auth_methods_supported") or ("client_secret_basic",),
+        scopes=None if scopes is None else frozenset(scopes),
+        names_itself=document.get("authorization_response_iss_parameter_supported") is True,
+    )
+
+
+def _texts(document: dict[str, Any], name: str) -> tuple[str, ...] | None:
+    value = document.get(name)
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else None
+
+
+def _maybe(document: dict[str, Any], name: str, section: ProviderSection) -> str | None:
+    return None if document.get(name) is None else _endpoint(document, name, section)
+
+
+def _endpoint(document: dict[str, Any], name: str, section: ProviderSection) -> str:
+    """Return a URL of the document: https, or like the issuer http on this machine."""
+    value = document.get(name)
+    try:
+        url = urlsplit(value) if isinstance(value, str) and value.isascii() and value.isprintable() else None
+        host = None if url is None else url.hostname
+    except ValueError:
+        url = host = None
+    if (
+        url is None
+        or host is None
+        or url.fragment
+        or url.username is not None
+        or any(c in ' "<>\\' for c in url.geturl())
+    ):
+        raise ProviderError(f"the provider's `{name}` is no URL")
+    local = section.issuer.startswith("http://") and url.scheme == "http" and is_loopback(host)
+    if url.scheme != "https" and not local:
+        raise ProviderError(f"the provider's `{name}` is not encrypted")
+    return str(value)

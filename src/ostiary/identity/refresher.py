@@ -1,0 +1,186 @@
+"""Is she still there? Asks providers again, with the refresh tokens that they gave, about people in use.
+
+The bounds, for a person who leaves or loses a group at the provider:
+
+* In the background everybody with a grant or a session is asked about every 5 minutes (`CHECK_S`), and the runtime
+  calls every 30 seconds. From the provider's answer on, nothing that acts in her name works.
+* Whoever refreshes a token is asked about if the last word is older than a minute (`ASK_S`).
+* While the provider cannot be asked its last word counts for an hour (`accounts.LAST_WORD_S`); then no token is
+  issued and no session counts. An access token that was issued before lives on to its end.
+* Where the provider gave no refresh token, the person counts as there for 8 hours from the sign-in.
+* Other changes (a group more, another address or claim) are in the next token, so at most `oauth.access_token_ttl`
+  and 5 minutes later.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ostiary.control import Epoch
+from ostiary.errors import OstiaryError
+from ostiary.identity import oidc, presets
+from ostiary.identity.discovery import ProviderError
+from ostiary.identity.sessions import may_act
+from ostiary.store import accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ostiary.config import ProviderSection
+    from ostiary.control import Control
+    from ostiary.identity.accounts import Account
+
+CHECK_S: Final = 300
+ASK_S: Final = 60
+#: One call of `tick` asks about so many at most, for so long.
+BATCH: Final = 500
+BUDGET_S: Final = 20.0
+#: Claims that stay as they are when the provider answers without an ID token.
+_LASTING: Final = frozenset({"sub", "oid", "tid", "hd", "auth_time", "acr", "amr", "xms_edov"})
+_UNCONFIRMED: Final = "unconfirmed"
+
+# A refresh token that rotates may be used by one thread only.
+_LOCKS: Final = [threading.Lock() for _ in range(64)]
+#: When somebody was last asked about in vain, so that a provider that is down is not asked at each refresh.
+_IN_VAIN: Final[dict[tuple[str, str], int]] = {}
+_MAX_IN_VAIN: Final = 10_000
+
+
+def tick(control: Control) -> None:
+    """Ask about the people who are due. The runtime calls this every 30 seconds, in a thread of its own."""
+    now, until = control.now(), time.monotonic() + BUDGET_S
+    down: set[str] = set()
+    failure: OstiaryError | None = None
+    for account in accounts.due(control.store, before=now - CHECK_S, now=now, limit=BATCH):
+        if account.provider in down:
+            continue
+        if time.monotonic() > until:
+            break
+        try:
+            if not _look(control, account.id, CHECK_S)[1]:
+                down.add(account.provider)
+        except OstiaryError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def confirm(control: Control, account_id: str) -> Account | None:
+    """Return the account if the person is still there, so that a token may be refreshed; None refuses.
+
+    Whoever issues on the strength of this looks at the epochs afterwards: the answer may have revoked.
+    """
+    return _look(control, account_id, ASK_S)[0]
+
+
+def lost_groups(before: Account, after: Account) -> list[str]:
+    """Return the groups that the person is no longer in; none where they could not be obtained."""
+    if after.groups_error is not None:
+        return []
+    return sorted(set(before.groups or ()) - set(after.groups or ()))
+
+
+def revoke_for_lost_groups(control: Control, account: Account, lost: list[str]) -> None:
+    """End what acts in the person's name with groups that she has no longer. Clients may sign in again at once."""
+    now = control.now()
+    accounts.end_families(control.store, account.id, now=now, why="groups_removed")
+    detail = {"provider": account.provider, "groups": lost[:20]}
+    _revoke(control, account, now, "groups_removed", detail)
+
+
+# One person -----------------------------------------------------------------------------------------------------------
+
+
+def _look(control: Control, account_id: str, older_than: int) -> tuple[Account | None, bool]:
+    """Return the account, if the person may act, and whether the provider could be asked as far as that was due."""
+    account = accounts.get(control.store, account_id)
+    if account is None or not may_act(control, account):
+        return None, True
+    if not account.renewable or control.now() - account.checked_at < older_than:
+        return (account if account.holds(control.now()) else None), True
+    with _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]:
+        # Somebody else may have asked, or the person may have signed out, while this thread waited.
+        account = accounts.get(control.store, account_id)
+        if account is None or account.ended_at is not None:
+            return None, True
+        now, key = control.now(), (str(control.store.path.database), account_id)
+        if not account.renewable or now - account.checked_at < older_than:
+            return (account if account.holds(now) else None), True
+        if not 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
+            try:
+                return _ask(control, control.config.providers[account.provider], account), True
+            except (ProviderError, oidc.NotBelievedError):
+                if len(_IN_VAIN) >= _MAX_IN_VAIN:
+                    _IN_VAIN.clear()
+                _IN_VAIN[key] = now
+        return (account if account.holds(now) else None), False
+
+
+def _ask(control: Control, section: ProviderSection, account: Account) -> Account | None:
+    token = accounts.refresh_token(control.store, account.id)
+    if token is None:
+        return None
+    before = token
+
+    def keep(following: str) -> None:
+        accounts.keep_refresh_token(control.store, account.id, before, following)
+
+    try:
+        sub = str(account.claims.get("sub", account.subject))
+        answer = oidc.refresh(control, section, refresh_token=token, sub=sub, keep=keep)
+        claims = answer.claims if answer.fresh else _confirmed(account.claims, answer.claims)
+        said = presets.profile(section, claims, all_tenants=answer.all_tenants)
+    except oidc.GrantEndedError:
+        _end(control, account, "left")
+        return None
+    except presets.NotOursError:
+        _end(control, account, "not_ours")
+        return None
+    if said.subject != account.subject:
+        raise oidc.NotBelievedError("the provider's answer speaks of another person")
+    changed = replace(
+        account,
+        email=said.email,
+        name=said.name,
+        groups=said.groups,
+        groups_error=said.groups_error,
+        claims=claims,
+        checked_at=control.now(),
+    )
+    kept = accounts.checked(control.store, changed)
+    if kept is not None and (lost := lost_groups(account, kept)):
+        revoke_for_lost_groups(control, kept, lost)
+    return kept
+
+
+def _confirmed(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known after an answer without an ID token: what it does not repeat is not to be had."""
+    names = before.get("_claim_names")
+    gone = {name for name in before if name not in said and name not in _LASTING and not name.startswith("_")}
+    gone |= {name for name, why in names.items() if why == _UNCONFIRMED} if isinstance(names, dict) else set()
+    elsewhere = said.get("_claim_names")
+    lasting = {name: value for name, value in before.items() if name in _LASTING}
+    marks = {name: _UNCONFIRMED for name in sorted(gone) if name not in said}
+    known = {**lasting, **said}
+    if marks:
+        known["_claim_names"] = {**marks, **(elsewhere if isinstance(elsewhere, dict) else {})}
+    return known
+
+
+def _end(control: Control, account: Account, why: str) -> None:
+    now = control.now()
+    if not accounts.end(control.store, account.id, now=now, why=why):
+        return
+    _revoke(control, account, now, why, {"provider": account.provider})
+    if account.person is not None:
+        control.registry_changed(None)
+
+
+def _revoke(control: Control, account: Account, now: int, why: str, detail: dict[str, Any]) -> None:
+    epoch = Epoch(kind="subject", value=account.id, epoch=now, reason=why)
+    principal = {"type": "human", "id": account.id}
+    control.revoke([epoch], None, why=why, principal=principal, detail=detail)

@@ -1,0 +1,95 @@
+"""The pages that people see: to sign in, to consent, to look at what they allowed. HTML without any script.
+
+Everything that is shown is escaped. What a client calls itself is shown as a quotation, cut, and without the
+characters that could turn it around or hide in it: it may say whatever it likes, in its own name only.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from starlette.responses import HTMLResponse, Response
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+Name = Literal["consent", "choose_provider", "account", "error", "signed_out"]
+
+MAX_NAME: Final = 60
+STYLE_PATH: Final = "/oauth/style.css"
+_FOLDER: Final = Path(__file__).parent / "templates"
+#: An origin or a scheme, as a form may lead to: it goes into a header.
+_FORM_ACTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[A-Za-z0-9.\[\]:_-]+)?\Z")
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def page(name: Name, *, status: int = 200, form_action: str | None = None, **values: Any) -> Response:
+    """Return a page with its security headers.
+
+    `form_action` is the origin or scheme to which an answer to the page's form may redirect, since browsers hold the
+    redirect to the policy of the page too. The values are those that `templates/NAME.html` names at its top.
+    """
+    if form_action is not None and _FORM_ACTION.match(form_action) is None:
+        raise ValueError("a form leads to an origin or to a scheme")
+    to = "'self'" if form_action is None else f"'self' {form_action}"
+    policy = (
+        f"default-src 'none'; style-src 'self'; img-src 'self'; form-action {to}; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    )
+    html = _templates().get_template(f"{name}.html").render(**values)
+    return HTMLResponse(html, status_code=status, headers={**_HEADERS, "Content-Security-Policy": policy})
+
+
+def style() -> Response:
+    """Return the one stylesheet."""
+    kept = {"Cache-Control": "public, max-age=3600", "Cross-Origin-Resource-Policy": "same-origin"}
+    headers = {**kept, "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
+    return Response(_style(), media_type="text/css; charset=utf-8", headers=headers)
+
+
+def plain_name(text: object, limit: int = MAX_NAME) -> str:
+    """Return `text` on one line, without characters that are invisible or change its direction, and cut."""
+    kept = "".join(" " if c.isspace() else c for c in str(text) if c.isspace() or unicodedata.category(c)[0] != "C")
+    shown = " ".join(kept.split())
+    return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+
+
+def day(moment: int) -> str:
+    """Return a time (seconds since the epoch) as a day in UTC."""
+    when = datetime.fromtimestamp(moment, UTC)
+    return f"{when.day} {when:%B} {when.year}"
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # loaded where a page is shown
+
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["plain_name"] = plain_name
+    made.filters["day"] = day
+    made.globals["style_path"] = STYLE_PATH
+    return made
+
+
+@cache
+def _style() -> bytes:
+    return (_FOLDER / "style.css").read_bytes()
