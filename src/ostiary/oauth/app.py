@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,7 +19,7 @@ from starlette.routing import Route as StarletteRoute
 
 from ostiary.errors import OperationError
 from ostiary.identity.signin import SignInError
-from ostiary.oauth import authorize, inspection, people, tokenendpoint
+from ostiary.oauth import account, authorize, inspection, tokenendpoint
 from ostiary.oauth.clients import Clients
 from ostiary.oauth.metadata import metadata
 from ostiary.oauth.pages import page
@@ -55,7 +56,7 @@ def control_app(control: Control) -> Starlette:
     pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ostiary-control")
 
     async def serve(request: Request) -> Response:
-        found = {(route.method, route.path): route for route in table(control.config)}
+        found: dict[tuple[str, str], Route] = {(each.method, each.path): each for each in table(control.config)}
         route = found.get((request.method, request.url.path))
         if route is None:
             return PlainTextResponse("not found\n", status_code=404)
@@ -80,8 +81,12 @@ def _handlers(control: Control) -> Mapping[str, Handler]:
         "register": lambda asked: registration.register(control, asked),
         "authorize": lambda asked: authorize.ask(control, clients, asked),
         "decide": lambda asked: authorize.decide(control, clients, asked),
-        **people.handlers(control),
+        **{name: partial(_for_people, control, endpoint) for name, endpoint in account.ENDPOINTS.items()},
     }
+
+
+def _for_people(control: Control, endpoint: account.Endpoint, asked: Asked) -> Response:
+    return endpoint(control, asked.query, asked.cookies, asked.body)
 
 
 async def _asked(request: Request) -> Asked | None:

@@ -13,13 +13,14 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.responses import Response
+
 from ostiary.control import Person
 from ostiary.identity import signin
 from ostiary.oauth import redirects
 from ostiary.oauth.offer import CONSENT_S, Offer, consent_floor, epoch_keys, make_offer
 from ostiary.oauth.pages import page
-from ostiary.oauth.people import to, whose_form
-from ostiary.oauth.web import OAuthError
+from ostiary.oauth.web import NO_STORE, OAuthError, read_form
 from ostiary.oauth.wish import BackError, back, read
 from ostiary.store import clients as stored
 from ostiary.store import epochs, grants, registry
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import sqlalchemy as sa
-    from starlette.responses import Response
 
     from ostiary.control import Control
     from ostiary.identity.accounts import Account
-    from ostiary.identity.signin import BrowserSession
+    from ostiary.identity.signin import BrowserSession, Redirect
     from ostiary.oauth.clients import Clients
-    from ostiary.oauth.web import Asked
+    from ostiary.oauth.web import Asked, Parameters
     from ostiary.oauth.wish import Wish
 
 PATH: Final = "/oauth/authorize"
@@ -73,17 +73,17 @@ def _ask(control: Control, clients: Clients, asked: Asked) -> Response:
     if session is None:
         return _sign_in(control, wish, asked)
     offer = _offer(control, wish, session.account, asked.client)
-    if _is_given(offer, wish) and wish.prompt != "consent":
+    if _is_given(offer, wish) and "consent" not in wish.prompt:
         if signin.confirm(control, session.account.id) is None:
             return _sign_in(control, wish, asked)
         return _send(control, wish, _begin(control, wish, session.account, offer, consent=None))
-    if wish.prompt == "none":
+    if "none" in wish.prompt:
         back(wish, "consent_required", "the person has not consented to this")
     return _show(wish, offer, session, asked.query)
 
 
 def _decide(control: Control, clients: Clients, asked: Asked) -> Response:
-    session, form = whose_form(control, asked)
+    session, form = _whose_form(control, asked)
     if not _is_current(control, session):
         raise OAuthError("access_denied", "Your session has ended. Go back to your app and begin again.")
     query = form.require("request")
@@ -115,6 +115,19 @@ def _is_current(control: Control, session: BrowserSession) -> bool:
     with control.store.reading() as connection:
         ended = epochs.floor(connection, [("subject", session.account.id)])
     return session.account.signed_in_at >= ended
+
+
+def _whose_form(control: Control, asked: Asked) -> tuple[BrowserSession, Parameters]:
+    """Return a form that our own page sent, and whose session it is. Raises `OAuthError`."""
+    form, own = read_form(asked), control.config.gateway.url
+    if asked.headers.get("origin", own) != own or asked.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        raise OAuthError("invalid_request", "This form was not sent from a page of this gateway.", status=403)
+    session = signin.current(control, asked.cookies)
+    if session is None:
+        raise OAuthError("access_denied", "You are not signed in any more. Go back to your app and begin again.")
+    if not signin.is_from(session, form.get("csrf")):
+        raise OAuthError("invalid_request", "This form does not belong to your session. Begin again.", status=403)
+    return session, form
 
 
 # What there is to say yes to ------------------------------------------------------------------------------------------
@@ -273,22 +286,31 @@ def _record(
 
 
 def _sign_in(control: Control, wish: Wish, asked: Asked) -> Response:
-    if wish.prompt == "none":
+    if "none" in wish.prompt:
         back(wish, "login_required", "nobody is signed in")
     target = f"{PATH}?{asked.query}"
     providers = list(control.config.providers)
     if len(providers) != 1:
         return page("choose_provider", providers=providers, target=target)
-    return to(signin.begin(control, providers[0], target, asked.cookies))
+    return _to(signin.begin(control, providers[0], target, asked.cookies))
 
 
 def _send(control: Control, wish: Wish, code: str) -> Response:
     """Send the browser back with a code, `state` and `iss` (RFC 9207)."""
     members = {"code": code, "state": wish.state, "iss": control.config.gateway.url}
-    return to(signin.Redirect(url=redirects.with_answer(wish.redirect_uri, members)))
+    return _to(signin.Redirect(url=redirects.with_answer(wish.redirect_uri, members)))
 
 
 def _send_back(control: Control, back: BackError) -> Response:
     said = {"error": back.error.error, "error_description": back.error.description}
     members = {**said, "state": back.state, "iss": control.config.gateway.url}
-    return to(signin.Redirect(url=redirects.with_answer(back.uri, members)))
+    return _to(signin.Redirect(url=redirects.with_answer(back.uri, members)))
+
+
+def _to(where: Redirect) -> Response:
+    """Send the browser on, with its cookies."""
+    # Not `RedirectResponse`, which writes the address anew.
+    response = Response(status_code=303, headers={"Location": where.url, "Referrer-Policy": "no-referrer", **NO_STORE})
+    for cookie in where.set_cookies:
+        response.headers.append("Set-Cookie", cookie)
+    return response

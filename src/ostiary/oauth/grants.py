@@ -65,8 +65,11 @@ class _LeakedError(Exception):
         self.family, self.why, self.used = family, why, used
 
 
-def exchange(control: Control, client: Client, kind: Kind, form: Parameters) -> Issued:
-    """Return what the code or refresh token in `form` is good for, recorded. Raises `OAuthError`."""
+def exchange(control: Control, client: Client, kind: Kind, form: Parameters, *, proven: bool) -> Issued:
+    """Return what the code or refresh token in `form` is good for, recorded. Raises `OAuthError`.
+
+    `proven` says that the client has proven who it is; what others try in vain with made-up codes is not recorded.
+    """
     text = form.require("code" if kind == "code" else "refresh_token")
     account = _account(control, client, kind, text)
     try:
@@ -76,7 +79,7 @@ def exchange(control: Control, client: Client, kind: Kind, form: Parameters) -> 
         raise OAuthError("invalid_grant", f"{WORDS[kind]} is not valid") from None
     except (OAuthError, TokenRefusedError) as error:
         refused = error if isinstance(error, OAuthError) else OAuthError(error.error, error.message)
-        if account is not None:
+        if account is not None or proven:
             _record_refusal(control, client, account, refused)
         raise refused from None
 
@@ -215,8 +218,12 @@ def _end(control: Control, leaked: _LeakedError) -> None:
     family = leaked.family
     with control.store.changing() as connection:
         grants.end_family(connection, family.id, leaked.why, now=control.now())
-    token = {"jti": None, "client_id": family.client, "issuer": "local", "scope": []}
-    fields = {"principal": {"type": "human", "id": family.account}, "agent": family.agent, "token": token}
+    token: dict[str, object] = {"jti": None, "client_id": family.client, "issuer": "local", "scope": []}
+    fields: dict[str, object] = {
+        "principal": {"type": "human", "id": family.account},
+        "agent": family.agent,
+        "token": token,
+    }
     if leaked.used:
         revoke_family(control, family, why=f"a code or refresh token leaked: {leaked.why}", **fields)
         return
@@ -253,12 +260,12 @@ def _record(control: Control, granted: Grant) -> None:
     )
 
 
-def _record_refusal(control: Control, client: Client, account: Account, error: OAuthError) -> None:
+def _record_refusal(control: Control, client: Client, account: Account | None, error: OAuthError) -> None:
     control.record(
         "control",
         "token_refused",
         None,
-        principal={"type": "human", "id": account.id},
+        principal=None if account is None else {"type": "human", "id": account.id},
         token={"jti": None, "client_id": client.id, "issuer": "local", "scope": []},
         decision="deny",
         detail={"why": error.description, "error": error.error},

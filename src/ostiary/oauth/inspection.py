@@ -45,7 +45,7 @@ def introspect(control: Control, clients: Clients, asked: Asked) -> Response:
     claims = live_claims(control, form.require("token"))
     if claims is None:
         return answer({"active": False})
-    told = {name: claims[name] for name in _TOLD if name in claims}
+    told: Claims = {name: claims[name] for name in _TOLD if name in claims}
     return answer({"active": True, "token_type": "Bearer", **told})
 
 

@@ -53,11 +53,8 @@ def metadata(config: Config) -> dict[str, Any]:
 
 def grant_types(config: Config) -> tuple[str, ...]:
     """Return the grants by which anybody can get a token under `config`."""
-    credentials = [
-        credential
-        for section in (*config.agents.values(), *config.services.values())
-        for credential in section.credentials
-    ]
+    credentials = [each for agent in config.agents.values() for each in agent.credentials]
+    credentials += [each for service in config.services.values() for each in service.credentials]
     found: list[str] = []
     if config.providers:
         found += ["authorization_code", "refresh_token"]

@@ -104,10 +104,10 @@ def _basic(asked: Asked) -> tuple[str, str] | None:
 
 def _for_person(control: Control, clients: Clients, asked: Asked, form: Parameters, kind: Kind) -> Response:
     """Answer with tokens for a client that acts for a person."""
-    _, client = who(control, clients, asked, form, PATH)
+    caller, client = who(control, clients, asked, form, PATH)
     if client is None:
         raise OAuthError("unauthorized_client", "agents and services ask by client_credentials")
-    issued = exchange(control, client, kind, form)
+    issued = exchange(control, client, kind, form, proven=caller.method != "none")
     return answer({**_members(issued.access), "refresh_token": issued.refresh})
 
 

@@ -32,7 +32,7 @@ class Wish:
     challenge: str
     servers: tuple[str, ...]
     classes: tuple[str, ...]
-    prompt: str | None
+    prompt: frozenset[str]
 
 
 class BackError(Exception):
@@ -87,7 +87,7 @@ def _read_rest(control: Control, given: Parameters, client: Client, redirect_uri
         challenge=challenge,
         servers=tuple(dict.fromkeys(servers)),
         classes=classes or tuple(name for name in CLASSES if name in control.config.oauth.default_ceiling),
-        prompt=given.get("prompt"),
+        prompt=frozenset((given.get("prompt") or "").split()),
     )
 
 
