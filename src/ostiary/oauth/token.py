@@ -1,7 +1,8 @@
-"""What may we issue? Access tokens for agents and services, never for people.
+"""What may we issue? Access tokens for agents and services, and for clients that act for a person; none to people.
 
-The one place that decides on a token. Whoever asks, by whatever way, asks `authorize` first: it holds the request to
-the registry and the ceiling and bounds the lifetime; `sign` then only writes down what was granted (RFC 9068).
+The one place that decides on a token. Whoever asks, by whatever way, asks `authorize` or `delegate` first: they hold
+the request to the registry, the ceiling and the consent, and bound the lifetime; `sign` then only writes down what was
+granted (RFC 9068).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ostiary import jose
@@ -17,33 +18,69 @@ from ostiary.errors import OperationError
 from ostiary.fields import CLASSES, MAX_TTL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ostiary.config import AgentSection, Config, ServiceSection
     from ostiary.store import StoredKey
 
 DEFAULT_TTL_S: Final = 600
+#: What an OAuth client that nobody registered is called as an agent, before its client id.
+CLIENT_AGENT: Final = "agent:client:"
+#: What a token says of the person beyond `sub`; all else in it is decided here.
+PERSONAL: Final = ("email", "groups", "_claim_names", "claims", "auth_time")
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})(s|m|h)\Z")
 
 
 class TokenRefusedError(OperationError):
-    """The token must not be issued."""
+    """The token must not be issued. `error` is how a token endpoint calls that (RFC 6749 section 5.2, RFC 8707)."""
+
+    def __init__(self, message: str, *, hint: str = "", error: str = "unauthorized_client") -> None:
+        super().__init__(message, hint=hint)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """What is asked for. `scope` is a list of scopes, or `None` for all that the ceiling has."""
+    """What is asked for. `scope` is a list of scopes, or `None` for all that the ceiling has.
+
+    With `narrow`, scopes outside the ceiling are left out rather than refused, as long as any is inside.
+    """
 
     type: Literal["agent", "service"]
     name: str
     server: str
     scope: Sequence[str] | None = None
     ttl_s: int = DEFAULT_TTL_S
+    narrow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegation:
+    """What a client asks for on the authority of a person. `classes`, `servers` and `until` are what she consented to.
+
+    `agent` is the principal id that the client acts as, `third_party` whose that is where nobody registered it, and
+    `claims` what the person's token says of her (`PERSONAL`).
+    """
+
+    subject: str
+    client_id: str
+    agent: str
+    third_party: str | None
+    family: str
+    server: str
+    scope: Sequence[str]
+    classes: Sequence[str]
+    servers: Sequence[str]
+    until: int
+    claims: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """A request that was found to be in order. Only `authorize` makes one, and `sign` takes one."""
+    """A request that was found to be in order. Only `authorize` and `delegate` make one, and `sign` takes one.
+
+    `client_id` is the subject itself unless a client acts for it; `extra` holds the claims of a delegated token.
+    """
 
     subject: str
     owner: str
@@ -54,6 +91,13 @@ class Grant:
     issued_at: int
     expires_at: int
     jti: str
+    client_id: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes, one by one."""
+        return self.scope.split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +154,9 @@ def authorize(request: TokenRequest, config: Config, *, now: int) -> Grant:
             f"{request.type} {request.name} has no owner among the people", hint=f"declare people.{owner}"
         )
     if request.server not in config.servers:
-        raise TokenRefusedError(f"no server is called {request.server}", hint=_known(config.servers))
+        raise _no_server(request.server, config)
     return Grant(
+        client_id=subject,
         subject=subject,
         owner=owner,
         server=request.server,
@@ -124,6 +169,48 @@ def authorize(request: TokenRequest, config: Config, *, now: int) -> Grant:
     )
 
 
+def delegate(request: Delegation, config: Config, *, now: int) -> Grant:
+    """Hold `request` to what was consented to. Raises `TokenRefusedError`; `now` (epoch seconds) becomes `iat`."""
+    if request.server not in config.servers:
+        raise _no_server(request.server, config)
+    owner, servers, until = request.subject, request.servers, request.until
+    classes = [name for name in CLASSES if name in request.classes]
+    if not request.agent.startswith(CLIENT_AGENT):
+        agent = _acting(request, config, now)
+        owner, servers = agent.owner, [name for name in servers if name in agent.ceiling.servers]
+        classes = [name for name in classes if name in agent.ceiling.classes]
+        until = until if agent.expires is None else min(until, agent.expires)
+    if request.server not in servers:
+        raise TokenRefusedError(f"server {request.server} was not consented to", error="invalid_target")
+    scope = [f"mcp:{name}" for name in classes if f"mcp:{name}" in request.scope]
+    if not scope or len(scope) < len(set(request.scope)):
+        raise TokenRefusedError("the scope is not inside what was consented to", error="invalid_scope")
+    if until <= now:
+        raise TokenRefusedError("the consent has ended", error="invalid_grant")
+    act = {"sub": request.agent}
+    if request.third_party is not None and request.agent.startswith(CLIENT_AGENT):
+        act["third_party"] = request.third_party
+    personal = {name: request.claims[name] for name in PERSONAL if name in request.claims}
+    return Grant(
+        subject=request.subject,
+        client_id=request.client_id,
+        owner=owner,
+        server=request.server,
+        issuer=config.gateway.url,
+        audience=f"{config.gateway.url}/mcp/{request.server}",
+        scope=" ".join(scope),
+        issued_at=now,
+        expires_at=min(now + config.oauth.access_token_ttl, until),
+        jti=secrets.token_urlsafe(16),
+        extra={"act": act, "fam": request.family, **personal},
+    )
+
+
+def agent_of_client(client_id: str, config: Config) -> str | None:
+    """Return the key of the agent that an operator registered for a client of ours, or `None`."""
+    return next((key for key, agent in config.agents.items() if client_id in agent.clients.get("local", ())), None)
+
+
 def sign(grant: Grant, key: StoredKey) -> AccessToken:
     """Write the token down, signed with `key`, which must hold its private part."""
     if key.seed is None:
@@ -132,14 +219,28 @@ def sign(grant: Grant, key: StoredKey) -> AccessToken:
         "iss": grant.issuer,
         "aud": grant.audience,
         "sub": grant.subject,
-        "client_id": grant.subject,
+        "client_id": grant.client_id,
         "scope": grant.scope,
         "iat": grant.issued_at,
         "exp": grant.expires_at,
         "jti": grant.jti,
+        **grant.extra,
     }
     payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
     return AccessToken(text=jose.sign({"typ": "at+jwt", "kid": key.kid}, payload, key.seed), grant=grant)
+
+
+def _acting(request: Delegation, config: Config, now: int) -> AgentSection:
+    """Return the registered agent as which the client acts, if it still does."""
+    key = agent_of_client(request.client_id, config)
+    if key is None or config.agent_id(key) != request.agent:
+        raise TokenRefusedError("the client acts as another agent than was consented to", error="invalid_grant")
+    agent = config.agents[key]
+    if agent.expires is not None and agent.expires <= now:
+        raise TokenRefusedError(f"agent {key} has expired", error="invalid_grant")
+    if agent.owner not in config.people:
+        raise TokenRefusedError(f"agent {key} has no owner among the people", error="invalid_grant")
+    return agent
 
 
 def _agent(request: TokenRequest, config: Config, now: int) -> AgentSection:
@@ -158,6 +259,7 @@ def _agent(request: TokenRequest, config: Config, now: int) -> AgentSection:
         raise TokenRefusedError(
             f"server {request.server} is outside the ceiling of agent {request.name}",
             hint=f"agents.{request.name}.ceiling.servers lists {', '.join(agent.ceiling.servers) or 'none'}",
+            error="invalid_target",
         )
     if not agent.ceiling.classes:
         raise TokenRefusedError(
@@ -186,14 +288,21 @@ def _scope(request: TokenRequest, classes: Sequence[str]) -> str:
     if request.scope is None:
         return " ".join(allowed)
     if not request.scope:
-        raise TokenRefusedError("no scope was asked for", hint=f"the ceiling has {' '.join(allowed)}")
+        raise TokenRefusedError(
+            "no scope was asked for", hint=f"the ceiling has {' '.join(allowed)}", error="invalid_scope"
+        )
     outside = [scope for scope in request.scope if scope not in allowed]
-    if outside:
+    if outside and not (request.narrow and len(outside) < len(request.scope)):
         raise TokenRefusedError(
             f"scope {' '.join(outside)} is outside the ceiling of {request.type} {request.name}",
             hint=f"the ceiling has {' '.join(allowed)}",
+            error="invalid_scope",
         )
     return " ".join(scope for scope in allowed if scope in request.scope)
+
+
+def _no_server(name: str, config: Config) -> TokenRefusedError:
+    return TokenRefusedError(f"no server is called {name}", hint=_known(config.servers), error="invalid_target")
 
 
 def _elsewhere(name: str, same: Iterable[str], config: Config) -> str:

@@ -1,0 +1,203 @@
+"""Client ID metadata documents: a client whose id is the https URL of a document that describes it.
+
+The URL is named by whoever sends a browser here, so it is fetched under guard (`ostiary.fetch`) and held to its word:
+the document must name that very URL, and it never holds a shared secret. Only the authorization endpoint fetches for a
+client that is not known yet.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from ostiary import strictjson
+from ostiary.addresses import bracketed, canonical_host, split_address
+from ostiary.fetch import FetchError, Reach, fetch
+from ostiary.oauth import redirects
+from ostiary.oauth.limits import Failures, Window, unusable
+from ostiary.oauth.web import OAuthError
+from ostiary.store import clients as stored
+from ostiary.store.clients import StoredClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ostiary.control import Control
+    from ostiary.fetch import Fetched
+
+MAX_BYTES: Final = 64 * 1024
+MAX_URL: Final = 1024
+MAX_REDIRECTS: Final = 50
+FRESH_S: Final = (300, 24 * 3600)
+#: How long a document that could not be fetched is not asked for again.
+FAILED_S: Final = 30
+#: Fetches at a time, and for one address in a minute.
+AT_ONCE: Final = 4
+PER_MINUTE: Final = 30
+_MAX_AGE: Final = re.compile(r'(?:^|[\s,])max-age="?([0-9]{1,9})"?(?=$|[\s,])')
+_URL: Final = re.compile(r"https://[^\x00-\x20\x7f-\U0010ffff\"<>\\^`{|}#]+\Z")
+
+
+class _RefusedError(Exception):
+    """What was fetched is no document of a client."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Documents:
+    """Knows clients by their documents, through the store; one for each control app."""
+
+    def __init__(self) -> None:
+        self._failures = Failures(lasting_s=FAILED_S)
+        self._window = Window(limit=PER_MINUTE, seconds=60)
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
+
+    def look_up(self, control: Control, url: str, *, address: str) -> StoredClient:
+        """Return the client whose id is `url`, fetched unless what is known is fresh. Raises `OAuthError`.
+
+        `address` is whose browser asks: nobody makes this machine fetch without end.
+        """
+        fault = url_fault(url, control)
+        if fault is not None:
+            raise OAuthError("invalid_client", f"the client id {fault}", status=401)
+        with control.store.reading() as connection:
+            known = stored.get(connection, url)
+        if known is not None and (known.expires_at or 0) > control.now():
+            return known
+        return self._fetch_guarded(control, url, known, address)
+
+    def refreshed(self, control: Control, known: StoredClient, *, address: str) -> StoredClient:
+        """Return a client that is known, looked up again where it is not fresh.
+
+        Where that fails, what is known counts until it is a day old, so that nobody is signed out because the site of
+        a client was down for a moment. Raises `OAuthError`.
+        """
+        try:
+            return self.look_up(control, known.id, address=address)
+        except OAuthError:
+            if url_fault(known.id, control) is None and known.created_at + FRESH_S[1] > control.now():
+                return known
+            raise
+
+    def _fetch_guarded(self, control: Control, url: str, known: StoredClient | None, address: str) -> StoredClient:
+        now = control.now()
+        self._failures.check(url, now)
+        if not self._window.take(address, now):
+            raise OAuthError("invalid_client", "too many clients were looked up; try again later", status=429)
+        if not self._slots.acquire(blocking=False):
+            raise OAuthError("invalid_client", "too many clients are being looked up; try again", status=503)
+        try:
+            return self._fetch(control, url, known)
+        except (_RefusedError, FetchError) as error:
+            why = error.why if isinstance(error, _RefusedError) else error.message
+            self._failures.note(url, why, now)
+            raise unusable(why) from None
+        finally:
+            self._slots.release()
+
+    def _fetch(self, control: Control, url: str, known: StoredClient | None) -> StoredClient:
+        found = fetch(url, headers={"Accept": "application/json"}, max_bytes=MAX_BYTES, **how(control))
+        document = _read(found, url)
+        now = control.now()
+        client = StoredClient(
+            id=url,
+            kind="document",
+            name=document["client_name"],
+            metadata=document,
+            created_at=now,
+            expires_at=now + fresh_for(found.headers.get("cache-control", "")),
+            used_at=None if known is None else known.used_at,
+        )
+        with control.store.changing() as connection:
+            stored.put(connection, client)
+            stored.forget_documents(connection)
+        return client
+
+
+def how(control: Control) -> dict[str, Any]:
+    """Return how far the URLs of clients may lead."""
+    oauth = control.config.oauth
+    if not oauth.danger_loopback_clients:
+        return {"reach": Reach.PUBLIC}
+    return {
+        "reach": Reach.LOOPBACK,
+        "ca_file": None if oauth.ca_file is None else control.config.folder / oauth.ca_file,
+    }
+
+
+def is_url(client_id: str) -> bool:
+    """Whether a client id is meant to be the URL of a document."""
+    return client_id.lower().startswith(("https:", "http:"))
+
+
+def url_fault(url: str, control: Control) -> str | None:
+    """Say why `url` cannot be the id of a client, or `None`: it must be written in its one plain form."""
+    if _URL.match(url) is None or len(url) > MAX_URL:
+        return "is not an https URL"
+    authority, slash, path = url.removeprefix("https://").partition("/")
+    parts = split_address(authority)
+    host = canonical_host(parts[0]) if parts else None
+    if parts is None or host is None or authority != bracketed(host) + ("" if not parts[1] else f":{parts[1]}"):
+        return "does not name a host in its plain form"
+    segments = unquote(path.partition("?")[0]).split("/")
+    if not slash or not path.partition("?")[0] or "." in segments or ".." in segments:
+        return "has no plain path"
+    allowed = control.config.oauth.allowed_client_id_domains
+    if allowed and host not in allowed:
+        return "is of a domain whose clients are not taken here"
+    return None
+
+
+def fresh_for(cache_control: str) -> int:
+    """Return for how many seconds a document counts as fresh (RFC 9111 section 5.2.2), within our bounds."""
+    said = cache_control.lower()
+    found = _MAX_AGE.search(said)
+    age = int(found[1]) if found is not None and "no-store" not in said and "no-cache" not in said else 0
+    return min(max(age, FRESH_S[0]), FRESH_S[1])
+
+
+def _read(found: Fetched, url: str) -> dict[str, Any]:
+    """Return the members of a document that count here."""
+    if found.status != 200:
+        raise _RefusedError(f"the answer has status {found.status}")
+    try:
+        said = strictjson.parse(found.body)
+    except strictjson.StrictJsonError as error:
+        raise _RefusedError(f"it is not JSON: {error}") from None
+    if not isinstance(said, dict):
+        raise _RefusedError("it is no JSON object")
+    if said.get("client_id") != url:
+        raise _RefusedError("its client_id is not the URL that it was fetched from")
+    name = said.get("client_name")
+    if not isinstance(name, str) or not name.strip():
+        raise _RefusedError("it has no client_name")
+    document = {"client_id": url, "client_name": name[:200], "redirect_uris": _redirect_uris(said)}
+    return document | _authentication(said)
+
+
+def _redirect_uris(said: Mapping[str, Any]) -> list[str]:
+    uris = said.get("redirect_uris")
+    if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS:
+        raise _RefusedError(f"it does not list 1 to {MAX_REDIRECTS} redirect_uris")
+    usable = [uri for uri in uris if redirects.fault(uri) is None]
+    if not usable:
+        raise _RefusedError("none of its redirect_uris is taken here")
+    return usable
+
+
+def _authentication(said: Mapping[str, Any]) -> dict[str, Any]:
+    method = said.get("token_endpoint_auth_method", "none")
+    if "client_secret" in said or method not in ("none", "private_key_jwt"):
+        raise _RefusedError("it names a shared secret; `none` and `private_key_jwt` are taken")
+    if method == "none":
+        return {"token_endpoint_auth_method": "none"}
+    keys, address = said.get("jwks"), said.get("jwks_uri")
+    if isinstance(keys, dict) and address is None:
+        return {"token_endpoint_auth_method": method, "jwks": keys}
+    if isinstance(address, str) and keys is None and urlsplit(address).scheme == "https":
+        return {"token_endpoint_auth_method": method, "jwks_uri": address}
+    raise _RefusedError("`private_key_jwt` needs `jwks` or an https `jwks_uri`, one of the two")

@@ -1,0 +1,110 @@
+"""POST /oauth/revoke (RFC 7009) and POST /oauth/introspect (RFC 7662), for tokens that were issued here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from starlette.responses import Response
+
+from ostiary import jose, keys, strictjson
+from ostiary.control import Epoch
+from ostiary.oauth.grants import revoke_family
+from ostiary.oauth.tokenendpoint import who
+from ostiary.oauth.web import NO_STORE, OAuthError, answer, read_form
+from ostiary.registry.effective import keys_of_token
+from ostiary.store import epochs, grants
+
+if TYPE_CHECKING:
+    from ostiary.control import Control
+    from ostiary.oauth.clients import Clients
+    from ostiary.oauth.web import Asked
+
+REVOKE_PATH: Final = "/oauth/revoke"
+INTROSPECT_PATH: Final = "/oauth/introspect"
+MAX_TOKEN: Final = 16 * 1024
+_TOLD: Final = ("scope", "client_id", "sub", "aud", "exp", "iat", "iss", "act", "jti")
+Claims = dict[str, Any]
+
+
+def revoke(control: Control, clients: Clients, asked: Asked) -> Response:
+    """Revoke a token of the client that asks; the answer does not tell whether there was one. Raises `OAuthError`."""
+    form = read_form(asked)
+    caller, _ = who(control, clients, asked, form, REVOKE_PATH)
+    _revoke(control, caller.client_id, form.require("token"))
+    return Response(status_code=200, headers=NO_STORE)
+
+
+def introspect(control: Control, clients: Clients, asked: Asked) -> Response:
+    """Tell a client that can keep a secret whether an access token counts, and for what. Raises `OAuthError`."""
+    form = read_form(asked)
+    caller, _ = who(control, clients, asked, form, INTROSPECT_PATH)
+    if caller.method == "none":
+        raise OAuthError("invalid_client", "this needs a client that proves who it is", status=401)
+    claims = live_claims(control, form.require("token"))
+    if claims is None:
+        return answer({"active": False})
+    told: Claims = {name: claims[name] for name in _TOLD if name in claims}
+    return answer({"active": True, "token_type": "Bearer", **told})
+
+
+def _revoke(control: Control, client_id: str, text: str) -> None:
+    token = {"client_id": client_id, "issuer": "local"}
+    with control.store.reading() as connection:
+        found = grants.grant(connection, "refresh", text)
+        family = None if found is None else grants.family(connection, found.family)
+    if family is not None:
+        if family.client == client_id:
+            with control.store.changing() as connection:
+                grants.end_family(connection, family.id, "the client revoked it", now=control.now())
+            principal = {"type": "human", "id": family.account}
+            fields = {"principal": principal, "agent": family.agent, "token": {**token, "jti": None, "scope": []}}
+            revoke_family(control, family, why="the client revoked its refresh token", **fields)
+        return
+    claims = own_claims(control, text)
+    if claims is None or claims["client_id"] != client_id or claims["exp"] <= control.now():
+        return
+    why = "the client revoked its access token"
+    epoch = Epoch(kind="token", value=claims["jti"], epoch=max(control.now(), claims["iat"]), reason=why)
+    principal = {"type": claims["sub"].partition(":")[0], "id": claims["sub"]}
+    token |= {"jti": claims["jti"], "scope": claims["scope"].split()}
+    control.revoke([epoch], None, why=why, principal=principal, token=token)
+
+
+def own_claims(control: Control, text: str) -> Claims | None:
+    """Return the claims of an access token that was signed here, whether or not it still counts."""
+    if len(text) > MAX_TOKEN:
+        return None
+    known = {key["kid"]: key for key in keys.published(control.store, now=control.now())}
+    try:
+        header = jws.extract_compact(text.encode(), registry=jose.REGISTRY).headers()
+        key = jose.import_public(known.get(header.get("kid", ""), {}))
+        if key is None or header.get("typ") != "at+jwt":
+            return None
+        payload = jws.deserialize_compact(text, key, registry=jose.REGISTRY).payload
+        claims = strictjson.parse(payload)
+    except (JoseError, ValueError):
+        return None
+    ours = isinstance(claims, dict) and claims.get("iss") == control.config.gateway.url
+    return claims if ours else None
+
+
+def live_claims(control: Control, text: str) -> Claims | None:
+    """Return the claims of an access token that counts now."""
+    claims = own_claims(control, text)
+    if claims is None or claims["exp"] <= control.now() or control.store.lockdown() is not None:
+        return None
+    act = claims.get("act", {})
+    human = claims["sub"].startswith("human:")
+    known = keys_of_token(
+        control.config,
+        subject=claims["sub"],
+        client=claims["client_id"],
+        agent=act.get("sub") if human else (claims["sub"] if claims["sub"].startswith("agent:") else None),
+        family=claims.get("fam"),
+        third_party=act.get("third_party"),
+    )
+    with control.store.reading() as connection:
+        floor = epochs.floor(connection, [*known, ("token", claims["jti"])])
+    return None if claims["iat"] <= floor else claims

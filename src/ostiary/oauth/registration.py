@@ -1,0 +1,133 @@
+"""POST /oauth/register: clients that register themselves (RFC 7591), where that is switched on.
+
+Anybody may ask, so little is given: a name that nobody vouches for, addresses that are held to
+`ostiary.oauth.redirects`, and a registration that ends by itself where nobody uses it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from authlib.oauth2.rfc7591 import ClientMetadataClaims
+from joserfc.errors import InvalidClaimError
+
+from ostiary import strictjson
+from ostiary.oauth import redirects
+from ostiary.oauth.limits import Window
+from ostiary.oauth.tokenendpoint import check_lockdown
+from ostiary.oauth.web import OAuthError, answer
+from ostiary.store import clients as stored
+from ostiary.store.clients import DYNAMIC_PREFIX, MAX_REDIRECTS, StoredClient
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from ostiary.control import Control
+    from ostiary.oauth.web import Asked
+
+UNUSED_S: Final = 24 * 3600
+PER_HOUR: Final = 20
+MOST: Final = 1000
+MAX_TEXT: Final = 2000
+PUBLIC: Final = "none"
+METHODS: Final = (PUBLIC, "client_secret_basic", "client_secret_post")
+GRANTS: Final = ("authorization_code", "refresh_token")
+#: What of a request is kept and told back; everything else is left out (RFC 7591 section 2).
+_TEXTS: Final = ("client_name", "client_uri", "software_id", "software_version")
+
+
+class Registration:
+    """Registers clients, for one control app."""
+
+    def __init__(self) -> None:
+        self._window = Window(limit=PER_HOUR, seconds=3600)
+
+    def register(self, control: Control, asked: Asked) -> Response:
+        """Answer a registration request. Raises `OAuthError`."""
+        check_lockdown(control)
+        said = _read(asked)
+        now = control.now()
+        if not self._window.take(asked.client, now):
+            raise OAuthError("slow_down", "too many registrations from here", status=429, retry_after=3600)
+        return answer(_keep(control, said, now), status=201)
+
+
+def _keep(control: Control, said: dict[str, Any], now: int) -> dict[str, Any]:
+    """Keep a client and return what it is told."""
+    public = said["token_endpoint_auth_method"] == PUBLIC
+    secret = None if public else secrets.token_urlsafe(32)
+    client = StoredClient(
+        id=DYNAMIC_PREFIX + secrets.token_urlsafe(16),
+        kind="dynamic",
+        name=said.get("client_name") or "a client without a name",
+        metadata=said,
+        secret=None if secret is None else stored.digest(secret),
+        created_at=now,
+        expires_at=now + UNUSED_S,
+    )
+    with control.store.changing() as connection:
+        if stored.count_dynamic(connection, now=now) >= MOST:
+            raise OAuthError("slow_down", "too many clients are registered", status=429, retry_after=3600)
+        stored.put(connection, client)
+        detail = {"client_id": client.id, "client_name": client.name, "redirect_uris": said["redirect_uris"]}
+        control.record("admin", "client_registered", None, detail=detail)
+    told = {"client_id": client.id, "client_id_issued_at": now, **said}
+    return told if secret is None else {**told, "client_secret": secret, "client_secret_expires_at": 0}
+
+
+def _read(asked: Asked) -> dict[str, Any]:
+    """Return the metadata of a client that is in order, by the members that are kept."""
+    kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise OAuthError("invalid_client_metadata", "the body must be application/json", status=415)
+    try:
+        said = strictjson.parse(asked.body)
+    except strictjson.StrictJsonError as error:
+        raise OAuthError("invalid_client_metadata", f"the body is not JSON: {error}") from None
+    if not isinstance(said, dict):
+        raise OAuthError("invalid_client_metadata", "the body is no JSON object")
+    uris = _redirect_uris(said)
+    for name in _TEXTS:
+        if not isinstance(said.get(name, ""), str) or len(said.get(name, "")) > MAX_TEXT:
+            raise OAuthError("invalid_client_metadata", f"{name} is not a text of at most {MAX_TEXT} characters")
+    _check_by_rfc(said)
+    kept = {name: said[name] for name in _TEXTS if said.get(name)}
+    return {
+        **kept,
+        "redirect_uris": uris,
+        "token_endpoint_auth_method": said.get("token_endpoint_auth_method") or "client_secret_basic",
+        "grant_types": list(GRANTS),
+        "response_types": ["code"],
+    }
+
+
+def _redirect_uris(said: dict[str, Any]) -> list[str]:
+    uris = said.get("redirect_uris")
+    if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS:
+        raise OAuthError("invalid_redirect_uri", f"redirect_uris must list 1 to {MAX_REDIRECTS} addresses")
+    for number, uri in enumerate(uris, 1):
+        why = redirects.fault(uri)
+        if why is not None:
+            raise OAuthError("invalid_redirect_uri", f"redirect address {number} {why}")
+    return list(dict.fromkeys(uris))
+
+
+def _check_by_rfc(said: dict[str, Any]) -> None:
+    """Hold what RFC 7591 section 2 defines to it; the addresses were held to more than that."""
+    known = {name: said[name] for name in ("client_uri", "token_endpoint_auth_method") if said.get(name) is not None}
+    for name in ("grant_types", "response_types"):
+        value = said.get(name)
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            raise OAuthError("invalid_client_metadata", f"{name} is not a list of texts")
+        known |= {} if value is None else {name: value}
+    served = {
+        "response_types_supported": ["code"],
+        "grant_types_supported": list(GRANTS),
+        "token_endpoint_auth_methods_supported": list(METHODS),
+    }
+    claims = ClientMetadataClaims(known, {}, ClientMetadataClaims.get_claims_options(served))
+    try:
+        claims.validate()
+    except InvalidClaimError as error:
+        raise OAuthError("invalid_client_metadata", f"{error.claim} is not taken here") from None

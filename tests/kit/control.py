@@ -1,0 +1,251 @@
+"""The control side without a data plane: a real store, journal and snapshot, and a clock that stands still.
+
+with ControlSide(folder, CONFIG) as side:          # CONFIG: the text of an ostiary.yaml
+    alice = side.sign_in("sso", "alice", groups=["dev"])        # cookies of a browser that is signed in
+    answer = side.get("/oauth/authorize?…", cookies=alice)      # over the real app
+    side.records("consent_given"); side.now_is += 60; side.change(text)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from contextlib import ExitStack
+from html import unescape
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from ostiary.identity import sessions
+from ostiary.identity.accounts import Account, principal_id
+from ostiary.identity.remotekeys import RemoteKeys
+from ostiary.registry.effective import effective
+from starlette.testclient import TestClient
+
+from ostiary import _core, keys
+from ostiary.compile import compile as compile_snapshot
+from ostiary.config import load
+from ostiary.control import Epoch, Person
+from ostiary.oauth.app import control_app
+from ostiary.registrar import Operator
+from ostiary.store import Store, StorePath, accounts
+from ostiary.store import epochs as stored_epochs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from httpx2 import Response
+
+    from ostiary.config import Config
+    from ostiary.store import StoredKey
+
+START: Final = 1_800_000_000
+URL: Final = "http://127.0.0.1:8811"
+#: A PKCE pair (RFC 7636 appendix B).
+VERIFIER: Final = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE: Final = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+class ControlSide:
+    """A `Control` (ostiary.control) for tests, and the control app on it. See the module."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        self.folder = folder
+        self.now_is = START
+        self._opened = ExitStack()
+        self._path = folder / "ostiary.yaml"
+        self._path.write_text(text, encoding="utf-8")
+        self._file = load(self._path)
+        store = Store.open(StorePath(database=folder / "o.db"), key=None, base=folder)
+        self._store = self._opened.enter_context(store)
+        (folder / "audit").mkdir()
+        self._journal = _core.Journal(str(folder / "audit"), URL, None)
+        self._opened.callback(self._journal.close)
+        self._remote_keys = RemoteKeys(store, self.now)
+        self.epochs: list[Epoch] = []
+        self.registry_changed(None)
+        self.app = control_app(self)
+        self._client = self._opened.enter_context(
+            TestClient(self.app, base_url=URL, follow_redirects=False, raise_server_exceptions=True)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    # As `Control` has it ----------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """What is in force."""
+        return self._config
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        return self._store
+
+    @property
+    def remote_keys(self) -> RemoteKeys:
+        """The key sets of others."""
+        return self._remote_keys
+
+    def now(self) -> int:
+        """Return the time at which the clock stands."""
+        return self.now_is
+
+    def signing_key(self) -> StoredKey:
+        """Return the key that signs now."""
+        return keys.ensure_key(self._store, now=self.now_is)
+
+    def snapshot(self) -> _core.Snapshot | None:
+        """Return the snapshot in force."""
+        return self._snapshot
+
+    def record(self, kind: str, event: str, by: Operator | Person | None, **fields: Any) -> str:
+        """Append one record."""
+        who = {"uid": by.uid, "login": by.login} if isinstance(by, Operator) else {"person": by.id} if by else None
+        return self._journal.append(json.dumps({"kind": kind, "event": event, "by": who, **fields}))
+
+    def revoke(self, epochs: Sequence[Epoch], by: Operator | Person | None, *, why: str, **fields: Any) -> None:
+        """Keep the epochs and record them."""
+        with self._store.changing() as connection:
+            stored_epochs.add(connection, epochs)
+        self.epochs += epochs
+        told = [{"kind": each.kind, "value": each.value, "epoch": each.epoch} for each in epochs]
+        self.record("control", "revoked", by, **{**fields, "detail": {"epochs": told, "why": why}})
+
+    def registry_changed(self, by: Operator | Person | None) -> None:
+        """Merge in what is registered, and compile."""
+        del by
+        found = effective(self._file, self._store, now=self.now_is)
+        local = keys.published(self._store, now=self.now_is)
+        data = compile_snapshot(found.config, local_keys=local, suspended=dict(found.suspended))
+        self._config, self._snapshot = found.config, _core.Snapshot(data)
+
+    # For tests --------------------------------------------------------------------------------------------------------
+
+    def change(self, text: str) -> None:
+        """Put another configuration in force."""
+        self._path.write_text(text, encoding="utf-8")
+        self._file = load(self._path)
+        self.registry_changed(None)
+
+    def records(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Return the records of an event, or all."""
+        lines = [line for file in sorted((self.folder / "audit").glob("*.jsonl")) for line in file.open()]
+        found = [json.loads(line) for line in lines]
+        return [each for each in found if event is None or each.get("event") == event]
+
+    def sign_in(self, provider: str, subject: str, **said: Any) -> dict[str, str]:
+        """Sign a person in as the provider's answer would, and return the cookies of her browser."""
+        account = Account(
+            **{
+                "id": principal_id(provider, subject),
+                "provider": provider,
+                "subject": subject,
+                "person": None,
+                "email": f"{subject}@example.com",
+                "name": None,
+                "groups": None,
+                "groups_error": None,
+                "claims": {},
+                "signed_in_at": self.now_is,
+                "checked_at": self.now_is,
+                "ended_at": None,
+                "renewable": False,
+                **said,
+            }
+        )
+        cookie = secrets.token_urlsafe(32)
+        session = accounts.Session(
+            hash=sessions.digest(cookie),
+            account=account,
+            created_at=self.now_is,
+            expires_at=self.now_is + sessions.SESSION_S,
+        )
+        tokens = accounts.Tokens(refresh=None, id_token=None)
+        accounts.sign_in(self._store, account, tokens, session, by_email=False, replaces=None)
+        return {"ostiary-session": cookie}
+
+    def get(self, path: str, *, cookies: Mapping[str, str] | None = None, **headers: str) -> Response:
+        """Ask as a browser does."""
+        return self._client.get(path, headers=_headers(cookies, headers))
+
+    def post(
+        self, path: str, form: Mapping[str, str] | str, *, cookies: Mapping[str, str] | None = None, **headers: str
+    ) -> Response:
+        """Send a form."""
+        body = form if isinstance(form, str) else urlencode(form)
+        named = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        return self._client.post(path, content=body, headers=_headers(cookies, named))
+
+    def register(self, document: object, **headers: str) -> Response:
+        """Register a client dynamically."""
+        return self._client.post("/oauth/register", json=document, headers=_headers(None, headers))
+
+    def authorize_path(self, client_id: str, **changes: str | None) -> str:
+        """Return the path and query of a request that is in order, but for `changes`; `None` leaves one out."""
+        asked: dict[str, str | None] = {
+            "response_type": "code",
+            "client_id": client_id,
+            "redirect_uri": "http://127.0.0.1:7777/callback",
+            "state": "the-state",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+            "resource": f"{URL}/mcp/notes",
+            "scope": "mcp:read mcp:query",
+            **changes,
+        }
+        return "/oauth/authorize?" + urlencode({name: value for name, value in asked.items() if value is not None})
+
+    def allow(self, shown: Response, cookies: Mapping[str, str], **changes: str) -> Response:
+        """Answer a consent page as its first button does."""
+        return self.post("/oauth/authorize", {**fields(shown), "decision": "allow", **changes}, cookies=cookies)
+
+    def code(self, client_id: str, cookies: Mapping[str, str], **changes: str | None) -> str:
+        """Have a client ask, allow it where that is asked, and return the code."""
+        answer = self.get(self.authorize_path(client_id, **changes), cookies=cookies)
+        if answer.status_code == 200:
+            answer = self.allow(answer, cookies)
+        return sent_back(answer)["code"]
+
+    def exchange(self, client_id: str, code: str, **changes: str | None) -> Response:
+        """Turn a code into tokens."""
+        form: dict[str, str | None] = {
+            "grant_type": "authorization_code",
+            "client_id": client_id,
+            "code": code,
+            "redirect_uri": "http://127.0.0.1:7777/callback",
+            "code_verifier": VERIFIER,
+            "resource": f"{URL}/mcp/notes",
+            **changes,
+        }
+        return self.post("/oauth/token", {name: value for name, value in form.items() if value is not None})
+
+    def refresh(self, client_id: str, token: str, **more: str) -> Response:
+        """Turn a refresh token into tokens."""
+        form = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": token, **more}
+        return self.post("/oauth/token", {"resource": f"{URL}/mcp/notes", **form})
+
+
+def _headers(cookies: Mapping[str, str] | None, headers: Mapping[str, str]) -> dict[str, str]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if cookies is not None:
+        named["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    return {"X-Ostiary-Client": "192.0.2.7", **named}
+
+
+def fields(shown: Response) -> dict[str, str]:
+    """Return the hidden fields of the form on a page."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', shown.text)
+    return {name: unescape(value) for name, value in found}
+
+
+def sent_back(answer: Response) -> dict[str, str]:
+    """Return the parameters with which a browser is sent back."""
+    assert answer.status_code == 303, (answer.status_code, answer.text[:500])
+    return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
