@@ -7,6 +7,11 @@ import { MockLanguageModelV4 } from 'ai/test';
 import { hear, Keeper, serve, unlessDenied } from './talk.mjs';
 
 class Provider extends Keeper {
+    constructor(told) {
+        super(told);
+        if (this.clientMetadataUrl) this.keeps.client ??= { client_id: this.clientMetadataUrl };
+    }
+
     authorizationServerInformation() {
         return this.keeps.issuer;
     }
@@ -16,7 +21,7 @@ class Provider extends Keeper {
     }
 
     isClientInformationDynamicallyRegistered() {
-        return true;
+        return this.clientMetadataUrl === undefined;
     }
 }
 
@@ -70,7 +75,7 @@ async function call(name, given) {
     const run = await generateText({ model: model(name, given), tools, prompt: 'go', stopWhen: isStepCount(2) });
     const told = run.steps.flatMap(step => step.content).find(part => part.type.startsWith('tool-') && part.type !== 'tool-call');
     if (told.type === 'tool-result') return { text: told.output.content[0].text, error: told.output.isError ?? false };
-    const { error } = told;
+    const error = told.error.cause instanceof UnauthorizedError ? told.error.cause : told.error;
     if (error instanceof UnauthorizedError) {
         await finish();
         return call(name, given);

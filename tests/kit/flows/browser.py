@@ -149,12 +149,16 @@ class Browser:
         self.client.close()
 
     def arrive(self, url: str) -> dict[str, str]:
-        """Go from an authorization request to its redirect URI, and return the query that came there."""
+        """Go from an authorization request to its redirect URI, and return the query that came there.
+
+        Where no way leads there, the person gives up, and tells the client where.
+        """
         query = parse_qs(urlsplit(url).query)
         (until,) = query["redirect_uri"]
         at = self.go(url, until=until)
         if not isinstance(at, str):
-            raise StuckError(f"{at.url} gave {at.status}, and no way on: {at.text[:300]}")
+            said = f"stuck at {urlsplit(at.url).path}: {at.status} {at.text[:300]}"
+            return {"error": said, "error_description": said, "state": query.get("state", [""])[0]}
         return {name: values[0] for name, values in parse_qs(urlsplit(at).query, keep_blank_values=True).items()}
 
     def go(self, url: str, *, until: str | None = None) -> str | Page:

@@ -11,7 +11,7 @@ import time
 import warnings
 import webbrowser
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 from anyio.from_thread import start_blocking_portal
@@ -40,9 +40,8 @@ def open_browsers(browser: Browser) -> Iterator[None]:
 
     def visit(url: str) -> None:
         (redirect,) = parse_qs(urlsplit(url).query)["redirect_uri"]
-        came = browser.go(url, until=redirect)
-        if isinstance(came, str):
-            wait_until(lambda: _taken(came), what="the port on which the client waits for its code")
+        came = f"{redirect}?{urlencode(browser.arrive(url))}"
+        wait_until(lambda: _taken(came), what="the port on which the client waits for its code")
 
     def opened(url: str, new: int = 0, autoraise: bool = True) -> bool:
         threading.Thread(target=visit, args=(url,), daemon=True).start()
@@ -102,8 +101,11 @@ def only_denial() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if "denied" in str(inner_error(error)):
+        said = str(inner_error(error))
+        if said == "Access was denied by the authorization server.":
             raise DeniedError("access_denied") from error
+        if said.startswith("Authorization failed: "):
+            raise DeniedError(said.removeprefix("Authorization failed: ")) from error
         raise
 
 

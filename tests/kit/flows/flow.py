@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from .browser import Browser
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 class DeniedError(Exception):
     """The person, or the gateway for her, said no: the error that came to the redirect URI."""
+
+
+@contextlib.contextmanager
+def denied(why: str = "access_denied") -> Iterator[None]:
+    """Expect that, of the very words that came to the redirect URI."""
+    try:
+        yield
+    except DeniedError as error:
+        assert str(error) == why, error  # noqa: PT017
+    else:
+        raise AssertionError("nobody said no")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,6 @@ class Stub:
 
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
         self._call = ToolCallPart(tool_name=name, args=dict(arguments))
-        
 
     def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         for part in messages[-1].parts:
