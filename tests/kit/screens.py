@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
     from .signing import OAuthHouse
 
@@ -107,13 +107,18 @@ def screen(browser: Browser, size: str, *, script: bool = False) -> Iterator[tup
     context.set_default_timeout(15_000)
     complaints: list[str] = []
     page = context.new_page()
-    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("console", lambda said: complaints.append(said.text) if _matters(said) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
     try:
         yield page, complaints
     finally:
         context.close()
+
+
+def _matters(said: ConsoleMessage) -> bool:
+    icon = str(said.location.get("url", "")).endswith("/favicon.ico")  # browsers ask every site for one, and tell
+    return said.type in {"error", "warning"} and not icon
 
 
 def look(page: Page, folder: Path, name: str) -> None:
