@@ -53,7 +53,14 @@ def _tmpfs() -> str | None:
     return mount
 
 
+@cache
+def _chromium() -> str | None:
+    """The Chromium of the machine; Playwright's own builds are not fetched."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 NEEDS = {
+    "chromium": (_chromium, "Chromium, as in `apt-get install chromium`"),
     "node": (_node, "Node from 22.19 and npm packages under tests/, which `make test` installs where there is npm"),
     "tmpfs": (_tmpfs, "the right to mount a tmpfs, which root has"),
 }
@@ -91,6 +98,14 @@ def node() -> str:
     """The path of a Node that can load the packages under tests/."""
     path = _node()
     assert path is not None, 'a test that asks for `node` is marked @pytest.mark.needs("node")'
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium."""
+    path = _chromium()
+    assert path is not None, 'a test that asks for `chromium` is marked @pytest.mark.needs("chromium")'
     return path
 
 

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import subprocess
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PROGRAM = Path(__file__).parent.parent / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 STAMP = re.compile(r"-\d{4}-\d\d-\d\dT[\d-]+Z$")
@@ -51,6 +52,34 @@ def run(node: str, words: Sequence[str], out: Path, *, env: Mapping[str, str] | 
         env={**os.environ, **(env or {})},
     )
     return Verdict(code=done.returncode, told=done.stdout + done.stderr, scenarios=read(out))
+
+
+def authorize(node: str, words: Sequence[str], out: Path, visit: Callable[[str], None]) -> Verdict:
+    """Run the suite's scenarios for authorization servers; `visit` is the browser at the URL that the suite prints."""
+    with subprocess.Popen(
+        [node, str(PROGRAM), "authorization", *words, "-o", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        watchdog = threading.Timer(120, process.kill)
+        watchdog.start()
+        told, url = "", ""
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                told += line
+                if line.startswith("http"):
+                    url = line.strip()
+                elif line.startswith("Callback server started"):
+                    visit(url)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()
+        code = process.wait(30)
+    return Verdict(code=code, told=told, scenarios=read(out))
 
 
 def read(out: Path) -> dict[str, dict[str, int]]:
