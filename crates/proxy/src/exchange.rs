@@ -62,7 +62,8 @@ impl Work {
 /// [`Refusal`] when it was not forwarded and has no record yet.
 pub async fn run(trail: &mut Trail, mut work: Work) -> Result<Answer, Refusal> {
     if matches!(work.message, Message::Response(..)) {
-        return client_answer::run(trail, work).await;
+        // Boxed, like all that is rare: every request would have room for it otherwise.
+        return Box::pin(client_answer::run(trail, work)).await;
     }
     let id = work.message.id().cloned();
     let mut slot = None;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -131,8 +132,12 @@ impl Connection {
         let service = service_fn(move |mut request| {
             let (shared, open) = (Arc::clone(&shared), opening.open());
             second::level(&mut request);
+            let only_head = request.method() == Method::HEAD;
             async move {
-                let answer = pipeline::answer(shared, peer, request).await;
+                let mut answer = pipeline::answer(shared, peer, request).await;
+                if only_head {
+                    second::leave_out_body(&mut answer);
+                }
                 Ok::<_, Infallible>(answer.map(|body| open.answered(body)))
             }
         });

@@ -71,7 +71,8 @@ async fn stages(
     trail.head(&head);
     let server = match arrival::route(parts, &live)? {
         Route::Document(answer) => return Ok(answer),
-        Route::Control => return control::hand_over(shared, trail, &head, parts, body).await,
+        // Boxed: it is rare, and every request would have room for it otherwise.
+        Route::Control => return Box::pin(control::hand_over(shared, trail, &head, parts, body)).await,
         Route::Mcp(server) => server,
     };
     let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;

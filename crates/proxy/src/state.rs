@@ -83,7 +83,7 @@ pub struct Endpoint {
     pub upstream: Arc<Upstream>,
     pub server: Arc<Server>,
     /// What the server knows us by, where that is a credential and it has been set. It is marked as sensitive.
-    credential: Option<HeaderValue>,
+    credential: Option<Arc<HeaderValue>>,
 }
 
 impl Endpoint {
@@ -92,7 +92,7 @@ impl Endpoint {
     /// # Errors
     /// [`Fault::Credential`] where none has been set.
     pub fn credential(&self) -> Result<&HeaderValue, Fault> {
-        self.credential.as_ref().ok_or(Fault::Credential)
+        self.credential.as_deref().ok_or(Fault::Credential)
     }
 
     /// A connection to the server, unless there is nothing to be known by there.
@@ -202,7 +202,7 @@ fn prepare(
             upstream,
             server: Arc::new(server.clone()),
             credential: match &server.identity {
-                Known::Credential { credential, .. } => secrets.credentials.get(credential).cloned(),
+                Known::Credential { credential, .. } => secrets.credentials.get(credential).cloned().map(Arc::new),
                 Known::Jwt | Known::Nobody => None,
             },
         };

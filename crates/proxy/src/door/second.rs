@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -91,6 +91,14 @@ fn leveled<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     }
     *request.uri_mut() = path_alone(target);
     Ok(())
+}
+
+/// What answers a HEAD has no body (RFC 9110 section 9.3.2), and says how long it would have been. The library sees to
+/// that in HTTP/1.1 alone.
+pub fn leave_out_body(answer: &mut Response<AnswerBody>) {
+    let length = answer.body().size_hint().exact().map(HeaderValue::from);
+    answer.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, length)));
+    *answer.body_mut() = AnswerBody::empty();
 }
 
 fn path_alone(target: &PathAndQuery) -> Uri {
@@ -211,6 +219,16 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
+
+    #[test]
+    fn an_answer_to_head_says_its_length_and_has_none() {
+        for (body, length) in [(AnswerBody::whole("four"), "4"), (AnswerBody::empty(), "0")] {
+            let mut answer = Response::new(body);
+            leave_out_body(&mut answer);
+            assert!(answer.body().is_end_stream());
+            assert_eq!(answer.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes), Some(length.as_bytes()));
+        }
+    }
 
     #[test]
     fn an_answer_waits_for_the_client_until_it_is_asked_for() {

@@ -1,5 +1,6 @@
 //! A gateway in this process, a control app and an MCP server that keep what they are sent, and a client of plain bytes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -206,7 +207,7 @@ pub fn layout(line: &str, fields: &[&str], body: &str) -> Vec<u8> {
         text.push_str("\r\n");
     }
     if !body.is_empty() {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        let _ = write!(text, "Content-Length: {}\r\n", body.len());
     }
     format!("{text}\r\n{body}").into_bytes()
 }
