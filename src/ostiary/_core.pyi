@@ -57,11 +57,36 @@ class Gateway:
     def address(self) -> str:
         """Where it listens, e.g. `127.0.0.1:8811`."""
 
-    def __new__(cls, listen: str, snapshot: Snapshot, secrets: str, journal: Journal, *, threads: int = 2) -> Gateway:
-        """Bind and serve. Raises `OSError` if the address cannot be had."""
+    def __new__(
+        cls,
+        listen: str,
+        snapshot: Snapshot,
+        secrets: str,
+        journal: Journal,
+        *,
+        threads: int = 2,
+        epochs: str = "[]",
+        patience: float = 0.0,
+    ) -> Gateway:
+        """Bind and serve. Raises `OSError` if the address cannot be had.
+
+        `epochs`, as in `revoke`, are in force before the first request. After `patience` seconds (0: never) without a
+        call of `revoke` every MCP request is refused with 503 `store`, and streams that stay open end.
+        """
 
     def apply(self, snapshot: Snapshot, secrets: str) -> int:
         """Swap what is in force, whole; returns the new generation."""
+
+    def revoke(self, epochs: str) -> None:
+        """Take the word of the store: JSON `[{kind, value, epoch}]`, seconds; an empty list says that all is well.
+
+        What matches and was issued at or before its epoch is refused once this returns, and its open streams end.
+        `kind` is token, family, client, agent, subject, owner or third_party. Raises `ValueError` and takes nothing if
+        any of it is not understood.
+        """
+
+    def uses(self) -> str:
+        """Who was there since the last call: JSON `{principal id: second of the last request}`, subjects and actors."""
 
     def events(self, timeout: float) -> list[str]:
         """Wait up to `timeout` seconds for things that happened, as JSON texts with a `kind`."""

@@ -72,7 +72,7 @@ async fn stages(
         Route::Document(answer) => return Ok(answer),
         Route::Mcp(server) => server,
     };
-    let (endpoint, identity) = arrival::identity(&live, &server, &head, trail)?;
+    let (endpoint, identity) = arrival::identity(&live, &server, &head, trail, &shared.revocations)?;
     let message = if let (&Method::POST, Some(body)) = (&parts.method, body.take_if(|_| parts.method == Method::POST)) {
         let bytes = arrival::body(body).await?;
         let read = message::read(&bytes, &head, &Limits::DEFAULT);

@@ -21,6 +21,7 @@ use crate::events::{Counters, Events};
 use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::quota::Streams;
+use crate::revocations::Revocations;
 use crate::secrets::Secrets;
 use crate::upstream::{self, Fault, Upstream};
 use crate::wellknown::{self, Documents};
@@ -49,6 +50,7 @@ pub struct Shared {
     pub denials: Denials,
     pub dialogues: Dialogues,
     pub streams: Streams,
+    pub revocations: Revocations,
     tls: TlsConnector,
 }
 
@@ -100,7 +102,12 @@ impl Shared {
     ///
     /// # Errors
     /// [`ApplyError`] if the snapshot's issuers or servers, or the secrets, cannot be used.
-    pub fn new(snapshot: Arc<Snapshot>, secrets: &Secrets, journal: Arc<Journal>) -> Result<Self, ApplyError> {
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        secrets: &Secrets,
+        journal: Arc<Journal>,
+        revocations: Revocations,
+    ) -> Result<Self, ApplyError> {
         let tls = upstream::tls_client().map_err(ApplyError::Tls)?;
         let live = prepare(1, snapshot, secrets, &tls, &HashMap::new())?;
         Ok(Self {
@@ -113,6 +120,7 @@ impl Shared {
             denials: Denials::default(),
             dialogues: Dialogues::default(),
             streams: Streams::default(),
+            revocations,
             tls,
         })
     }
