@@ -65,15 +65,30 @@ class Gateway:
         journal: Journal,
         *,
         threads: int = 2,
+        epochs: str = "[]",
         control: str | None = None,
+        patience: float = 0.0,
     ) -> Gateway:
         """Bind and serve; `control` is the path of the control app's Unix socket.
 
-        Raises `OSError` if the address cannot be had.
+        `epochs`, as in `revoke`, are in force before the first request. After `patience` seconds (0: never) without a
+        call of `revoke` every MCP request is refused with 503 `store`, and streams that stay open end. Raises
+        `OSError` if the address cannot be had.
         """
 
     def apply(self, snapshot: Snapshot, secrets: str) -> int:
         """Swap what is in force, whole; returns the new generation."""
+
+    def revoke(self, epochs: str) -> None:
+        """Take the word of the store: JSON `[{kind, value, epoch}]`, seconds; an empty list says that all is well.
+
+        What matches and was issued at or before its epoch is refused once this returns, and its open streams end.
+        `kind` is token, family, client, agent, subject, owner or third_party. Raises `ValueError` and takes nothing if
+        any of it is not understood.
+        """
+
+    def uses(self) -> str:
+        """Who was there since the last call: JSON `{principal id: second of the last request}`, subjects and actors."""
 
     def events(self, timeout: float) -> list[str]:
         """Wait up to `timeout` seconds for things that happened, as JSON texts with a `kind`."""

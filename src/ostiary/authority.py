@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ostiary import keys
+from ostiary.identity.remotekeys import RemoteKeys
 from ostiary.registrar import NotRecordedError
 from ostiary.registry.effective import effective
 from ostiary.store import epochs as epoch_store
@@ -34,6 +35,7 @@ class Authority:
         self.registrar = registrar
         #: What is in force: the file, with what the store has registered merged in.
         self.config = config
+        self.remote_keys = RemoteKeys(registrar.store, registrar.now)
 
     @property
     def store(self) -> Store:

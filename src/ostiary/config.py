@@ -6,7 +6,7 @@ the descriptions in `ostiary schema`. Secrets are never in here, only references
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -25,7 +25,7 @@ from ostiary.compile import compile as compile_snapshot
 from ostiary.compile import snapshot_problem
 from ostiary.errors import ConfigError, OperationError, OstiaryError
 from ostiary.filestate import moved, read_files, tls_pair
-from ostiary.identity.remotekeys import RemoteKeys, issuer_keys, urls_of
+from ostiary.identity.remotekeys import issuer_keys, urls_of
 from ostiary.registrar import NotRecordedError, Operator, Registrar
 from ostiary.registry.effective import Effective, effective
 from ostiary.store import credentials, registry
@@ -79,7 +79,6 @@ class Runtime(Authority):
         super().__init__(registrar, file)
         #: What the file alone says.
         self.file = file
-        self.remote_keys = RemoteKeys(registrar.store, registrar.now)
         self.started_at = time.time()
         self.draining = False
         self.locked_down = False
@@ -372,4 +371,3 @@ class Runtime(Authority):
 
 def _as_json(epochs: Sequence[Epoch]) -> str:
     return json.dumps([{"kind": each.kind, "value": each.value, "epoch": each.epoch} for each in epochs])
-

@@ -20,6 +20,7 @@ pub enum Reason {
     Limit,
     Lockdown,
     Journal,
+    Store,
     Upstream,
     Superseded,
     Host,
@@ -40,6 +41,7 @@ pub enum Reason {
     TokenInvalid,
     TokenExpired,
     TokenAudience,
+    Revoked,
     Internal,
 }
 
@@ -62,7 +64,7 @@ const fn rpc(status: u16, code: i64) -> Answer {
 
 impl Reason {
     /// Every reason, in the order of the documentation page.
-    pub const ALL: [(Self, &'static str, Answer); 33] = [
+    pub const ALL: [(Self, &'static str, Answer); 35] = [
         (Self::NoRule, "no_rule", rpc(200, 4030)),
         (Self::DeniedByRule, "denied_by_rule", rpc(200, 4030)),
         (Self::Ceiling, "ceiling", rpc(200, 4030)),
@@ -75,6 +77,7 @@ impl Reason {
         (Self::Limit, "limit", rpc(200, 4290)),
         (Self::Lockdown, "lockdown", rpc(200, 4030)),
         (Self::Journal, "journal", rpc(503, 5030)),
+        (Self::Store, "store", rpc(503, 5030)),
         (Self::Upstream, "upstream", rpc(502, 5020)),
         (Self::Superseded, "superseded", rpc(503, 5030)),
         (Self::Host, "host", plain(421)),
@@ -95,6 +98,7 @@ impl Reason {
         (Self::TokenInvalid, "token_invalid", plain(401)),
         (Self::TokenExpired, "token_expired", plain(401)),
         (Self::TokenAudience, "token_audience", plain(401)),
+        (Self::Revoked, "revoked", plain(401)),
         (Self::Internal, "internal", rpc(500, 5000)),
     ];
 

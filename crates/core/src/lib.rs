@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod deny;
+pub mod epoch;
 pub mod facts;
 mod fields;
 pub mod head;

@@ -1,7 +1,12 @@
 //! Who, and for whom: from a verified token to the subject, the actor and the ceiling of a call (DESIGN section 4).
 //!
 //! The *subject* is on whose authority the call runs, the *actor* is what acts. What kind of principal somebody is
-//! comes from the issuer's pin or from our registry, never from a claim.
+//! comes from the issuer's pin or from our registry, never from a claim. Tokens of our own say it themselves, since we
+//! wrote them (`own`).
+
+mod own;
+
+pub use own::CLIENT;
 
 use crate::deny::Reason;
 use crate::json::{Object, Value};
@@ -30,7 +35,7 @@ pub struct Subject {
     pub domain: Option<String>,
     /// `None` where the issuer's pin names no claim for them, or the token has none.
     pub groups: Option<Groups>,
-    /// The token's claims; one that could not be obtained, or has no exact meaning, is `{"unavailable": "why"}`.
+    /// The provider's claims; one that could not be obtained, or has no exact meaning, is `{"unavailable": "why"}`.
     pub claims: Object,
     /// Of an agent or service: the owner's key in `people`.
     pub owner: Option<String>,
@@ -41,8 +46,14 @@ pub struct Subject {
 pub struct Actor {
     /// The principal id.
     pub id: String,
-    /// The owner's key in `people`.
+    /// The owner's key in `people`; of a client that nobody registered the person's id, if she is not declared there.
     pub owner: String,
+}
+
+impl From<&Agent> for Actor {
+    fn from(agent: &Agent) -> Self {
+        Self { id: agent.id.clone(), owner: agent.owner.clone() }
+    }
 }
 
 /// Everything about who calls that decisions and records need. It depends on the token and the snapshot alone, so
@@ -61,7 +72,11 @@ pub struct Caller {
 
 /// Finds out who a verified token speaks for. `issuer` is the pin that verified it.
 pub fn resolve(token: &Verified, issuer: &Issuer, snapshot: &Snapshot) -> Result<Caller, TokenError> {
-    let (kind, id) = subject_id(token, issuer)?;
+    let (kind, id) = if issuer.is_local() {
+        own::subject_id(token)?
+    } else {
+        (token.kind, format!("{}:{}:{}", token.kind.as_str(), issuer.name, token.sub))
+    };
     let own = snapshot.agents.get(&id);
     let service = snapshot.services.get(&id);
     match kind {
@@ -71,7 +86,11 @@ pub fn resolve(token: &Verified, issuer: &Issuer, snapshot: &Snapshot) -> Result
         }
         Kind::Human | Kind::Service | Kind::Agent => {}
     }
-    let actor = acting_agent(token, issuer, snapshot, kind, own)?;
+    let actor = if issuer.is_local() {
+        own::actor(token, snapshot, kind, own)?
+    } else {
+        acting_agent(token, issuer, snapshot, kind, own)?.map(Actor::from)
+    };
     let act = match &actor {
         Some(actor) if actor.id != id => {
             let earlier = token.act.iter().skip(1).map(|act| actor_id(issuer, act));
@@ -79,40 +98,47 @@ pub fn resolve(token: &Verified, issuer: &Issuer, snapshot: &Snapshot) -> Result
         }
         Some(_) | None => Vec::new(),
     };
-    let (email, domain) = if kind == Kind::Human { email(&token.claims, issuer) } else { None }.unzip();
+    let said = match (kind, issuer.is_local()) {
+        (Kind::Human, true) => own::said(&token.claims)?,
+        (Kind::Service | Kind::Agent, true) => Said::default(),
+        (_, false) => Said {
+            email: if kind == Kind::Human { email(&token.claims, issuer) } else { None },
+            groups: issuer.groups_claim.as_deref().and_then(|name| groups(&token.claims, name)),
+            claims: known_claims(&token.claims),
+        },
+    };
+    let (email, domain) = said.email.unzip();
     Ok(Caller {
         subject: Subject {
             kind,
             id,
             email,
             domain,
-            groups: groups(&token.claims, issuer),
-            claims: known_claims(&token.claims),
+            groups: said.groups,
+            claims: said.claims,
             owner: own.map(|own| &own.owner).or(service.map(|own| &own.owner)).cloned(),
         },
-        actor: actor.map(|actor| Actor { id: actor.id.clone(), owner: actor.owner.clone() }),
+        actor,
         act,
         client_id: token.client_id.clone(),
         scope: scopes(&token.scope, issuer),
     })
 }
 
+/// What a token says of its subject beside the id.
+#[derive(Default)]
+struct Said {
+    /// The address and its domain.
+    email: Option<(String, String)>,
+    groups: Option<Groups>,
+    claims: Object,
+}
+
 fn unknown(message: &str) -> TokenError {
     TokenError::new(Reason::AgentUnknown, message)
 }
 
-/// The principal id of the subject. Our own issuer writes it whole, and never speaks for a human.
-fn subject_id(token: &Verified, issuer: &Issuer) -> Result<(Kind, String), TokenError> {
-    if !issuer.is_local() {
-        return Ok((token.kind, format!("{}:{}:{}", token.kind.as_str(), issuer.name, token.sub)));
-    }
-    match token.sub.split_once(':').and_then(|(kind, _)| Kind::from_word(kind)) {
-        Some(kind @ (Kind::Agent | Kind::Service)) => Ok((kind, token.sub.clone())),
-        Some(Kind::Human) | None => Err(TokenError::invalid("the token's subject is not an agent or a service")),
-    }
-}
-
-/// What acts: the subject itself where the pin lets it, else an agent that must be registered.
+/// What acts by the token of another issuer: the subject itself where the pin lets it, else an agent that must be registered.
 fn acting_agent<'s>(
     token: &Verified,
     issuer: &Issuer,
@@ -128,13 +154,11 @@ fn acting_agent<'s>(
             .or_else(|| snapshot.agent_of_client(&issuer.name, act.client_id.as_deref().unwrap_or(&act.sub)))
             .ok_or_else(|| unknown("the agent that acts by this token is not registered"))?;
         if client.is_some_and(|client| client.id != actor.id) {
-            return Err(unknown("the token names one agent as its actor and another as its client"));
+            return Err(unknown(TWO_AGENTS));
         }
         return Ok(Some(actor));
     }
     let direct = match (&issuer.direct, &token.client_id) {
-        // The subject of our own token is the program that it was issued to.
-        _ if issuer.is_local() => true,
         (Direct::Always, _) => true,
         (Direct::Clients(ids), Some(id)) if ids.contains(id) => true,
         // A program that is its own client, or has none beside it, is what acts (RFC 9068 section 2.2). A human
@@ -151,29 +175,35 @@ fn acting_agent<'s>(
         .ok_or_else(|| unknown("the client of this token is not a registered agent, and may not act for its subject"))
 }
 
+const TWO_AGENTS: &str = "the token names one agent as its actor and another as its client";
+
 fn actor_id(issuer: &Issuer, act: &Act) -> String {
     if issuer.is_local() { act.sub.clone() } else { format!("agent:{}:{}", issuer.name, act.sub) }
 }
 
 /// The address and its domain, if the issuer may vouch for that domain and does not say that it is unverified.
 fn email(claims: &Object, issuer: &Issuer) -> Option<(String, String)> {
-    let address = claims.get(issuer.email_claim.as_deref()?)?.as_str()?;
-    let (local, domain) = address.rsplit_once('@')?;
-    let domain = domain.to_ascii_lowercase();
-    let plain = !local.is_empty() && !address.contains(|c: char| c.is_whitespace() || c.is_control());
+    let (address, domain) = address(claims.get(issuer.email_claim.as_deref()?)?)?;
     let verified = match claims.get("email_verified") {
         None | Some(Value::Bool(true)) => true,
         Some(Value::String(word)) => word == "true",
         Some(_) => false,
     };
     let vouched = issuer.email_domains.as_ref()?.contains(&domain);
-    (plain && verified && vouched).then(|| (address.to_owned(), domain))
+    (verified && vouched).then_some((address, domain))
+}
+
+/// A plain address, with its domain in lower case.
+fn address(claim: &Value) -> Option<(String, String)> {
+    let address = claim.as_str()?;
+    let (local, domain) = address.rsplit_once('@')?;
+    let plain = !local.is_empty() && !address.contains(|c: char| c.is_whitespace() || c.is_control());
+    plain.then(|| (address.to_owned(), domain.to_ascii_lowercase()))
 }
 
 /// Groups, or why there are none to be had. Issuers leave a long list out and say so (OpenID Connect Core section
 /// 5.6.2 by `_claim_names`, Entra also by `hasgroups`); whoever overlooked that would take it for no groups at all.
-fn groups(claims: &Object, issuer: &Issuer) -> Option<Groups> {
-    let name = issuer.groups_claim.as_deref()?;
+fn groups(claims: &Object, name: &str) -> Option<Groups> {
     let elsewhere =
         claims.get("_claim_names").is_some_and(|names| names.as_object().is_none_or(|o| o.get(name).is_some()));
     let has_groups = !matches!(claims.get("hasgroups"), None | Some(Value::Bool(false)));
@@ -191,18 +221,24 @@ fn groups(claims: &Object, issuer: &Issuer) -> Option<Groups> {
 /// The claims as facts: those kept elsewhere, and those with a number that has no exact meaning, are unavailable.
 fn known_claims(claims: &Object) -> Object {
     let mut known = Object::new();
-    let unavailable = |why: &str| {
-        let mut mark = Object::new();
-        mark.insert("unavailable", Value::from(why));
-        Value::Object(mark)
-    };
     for (name, value) in claims.iter() {
         known.insert(name, if value.is_exact() { value.clone() } else { unavailable("a number has no exact meaning") });
     }
+    mark_left_out(claims, &mut known);
+    known
+}
+
+/// Marks the claims of which `claims` says that they are kept elsewhere.
+fn mark_left_out(claims: &Object, known: &mut Object) {
     for (name, _) in claims.get("_claim_names").and_then(Value::as_object).into_iter().flat_map(Object::iter) {
         known.insert(name, unavailable("the claim is kept elsewhere"));
     }
-    known
+}
+
+fn unavailable(why: &str) -> Value {
+    let mut mark = Object::new();
+    mark.insert("unavailable", Value::from(why));
+    Value::Object(mark)
 }
 
 /// The token's class ceiling, written as `mcp:*` scopes beside whatever else the token has.

@@ -19,6 +19,7 @@ use ostiary_core::snapshot::control::{JWKS_PATH, METADATA_PREFIX, Pages};
 use crate::clock;
 use crate::identity::Identity;
 use crate::respond::Answer;
+use crate::revocations::Revocations;
 use crate::state::{Endpoint, Live};
 use crate::trail::Trail;
 
@@ -109,6 +110,7 @@ pub fn identity(
     server: &str,
     head: &Head,
     trail: &mut Trail,
+    revocations: &Revocations,
 ) -> Result<(Endpoint, Arc<Identity>), Refusal> {
     let Some(endpoint) = live.endpoint(server) else {
         return Err(Refusal::new(Reason::UnknownServer, "There is no such server."));
@@ -117,8 +119,12 @@ pub fn identity(
     let Some(bearer) = &head.bearer else {
         return Err(Refusal::new(Reason::TokenMissing, "A bearer token is required."));
     };
-    let identity = Identity::of(live, endpoint, bearer, clock::now().unix_s())?;
+    let now_s = clock::now().unix_s();
+    let identity = Identity::of(live, endpoint, bearer, now_s, revocations)?;
+    // Who was revoked and comes all the same is on record.
     trail.identity(&identity);
+    identity.check(now_s)?;
+    identity.standing().used(now_s);
     Ok((endpoint.clone(), identity))
 }
 

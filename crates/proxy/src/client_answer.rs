@@ -22,12 +22,14 @@ use crate::verdict;
 /// [`Refusal`] when nothing is open under that id, or the request would not be allowed any more.
 pub async fn run(trail: &mut Trail, mut work: Work) -> Result<Answer, Refusal> {
     trail.message(&work.message, work.head.session.is_some(), work.message.class(work.server()));
+    work.store_heard()?;
     opening::handles(&mut work)?;
     let OpenAsk { server_id, intent, mut facts, .. } = take(&work)?;
     let upstream = Arc::clone(&work.endpoint.upstream);
     let lease = work.endpoint.checkout().await.map_err(|fault| forward::refusal_of(&fault))?;
     if !work.holds() {
         exchange::renew(trail, &mut work)?;
+        work.store_heard()?;
     }
     if work.endpoint.upstream.url() != upstream.url() {
         return Err(Refusal::new(Reason::Superseded, "The server is another one now; begin a new session."));

@@ -50,10 +50,33 @@ impl Work {
         &self.endpoint.server
     }
 
-    /// Whether the snapshot that the message was decided under is still in force, for a token that still lives.
+    /// Whether what was decided still holds: the same snapshot in force, a token that lives and was not revoked, and a
+    /// store that would say so.
     pub fn holds(&self) -> bool {
-        self.shared.generation() == self.live.generation && self.identity.check_time(clock::now().unix_s()).is_ok()
+        holds(&self.shared, self.live.generation, &self.identity)
     }
+
+    /// The same, to be asked when the message is gone.
+    pub fn holding(&self) -> impl Fn() -> bool + use<> {
+        let (shared, generation) = (Arc::clone(&self.shared), self.live.generation);
+        let identity = Arc::clone(&self.identity);
+        move || holds(&shared, generation, &identity)
+    }
+
+    /// Whether the store would say so if the caller were revoked.
+    ///
+    /// # Errors
+    /// [`Refusal`] 5030 if not.
+    pub fn store_heard(&self) -> Result<(), Refusal> {
+        self.shared.revocations.heard(clock::now().monotonic)
+    }
+}
+
+fn holds(shared: &Shared, generation: u64, identity: &Identity) -> bool {
+    let now = clock::now();
+    shared.generation() == generation
+        && identity.check(now.unix_s()).is_ok()
+        && shared.revocations.heard(now.monotonic).is_ok()
 }
 
 /// Takes a message through decision, record, recheck and upstream to its answer.
@@ -99,7 +122,7 @@ pub fn renew(trail: &mut Trail, work: &mut Work) -> Result<(), Refusal> {
     work.live = work.shared.live();
     trail.renew(Arc::clone(&work.live));
     let name = Arc::clone(&work.endpoint.name);
-    (work.endpoint, work.identity) = arrival::identity(&work.live, &name, &work.head, trail)?;
+    (work.endpoint, work.identity) = arrival::identity(&work.live, &name, &work.head, trail, &work.shared.revocations)?;
     Ok(())
 }
 
@@ -107,6 +130,7 @@ pub fn renew(trail: &mut Trail, work: &mut Work) -> Result<(), Refusal> {
 fn decide(trail: &mut Trail, work: &mut Work) -> Result<Permit, Refusal> {
     let class = work.message.class(work.server());
     trail.message(&work.message, work.head.session.is_some(), class);
+    work.store_heard()?;
     opening::handles(work)?;
     let facts = facts(work, trail.request_facts(&work.head), class)?;
     let decision = work.live.snapshot.decide(&facts, Memory::On);
@@ -152,7 +176,9 @@ pub fn still_allowed(work: &mut Work, request: facts::Request, live: Arc<Live>) 
         return Err(gone());
     }
     let bearer = work.head.bearer.as_deref().unwrap_or_default();
-    work.identity = Identity::of(&live, &endpoint, bearer, clock::now().unix_s())?;
+    let now_s = clock::now().unix_s();
+    work.identity = Identity::of(&live, &endpoint, bearer, now_s, &work.shared.revocations)?;
+    work.identity.check(now_s)?;
     work.endpoint = endpoint;
     work.live = live;
     let facts = facts(work, request, work.message.class(work.server()))?;

@@ -1,7 +1,5 @@
 //! One message under way: what its upstream request says, whether it still holds, and how it ends.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -153,15 +151,11 @@ impl Flight {
         Ok(token::mint(&work.live.signer, &claims, clock::now().unix_s()))
     }
 
-    /// Asks whether what was decided still holds: the same snapshot in force, and a token that lives.
-    pub fn holding(&self) -> impl Fn() -> bool + use<> {
-        let (shared, generation) = (Arc::clone(&self.work.shared), self.work.live.generation);
-        let identity = Arc::clone(&self.work.identity);
-        move || shared.generation() == generation && identity.check_time(clock::now().unix_s()).is_ok()
-    }
-
     /// Why an answer is withheld although its call was allowed and sent.
-    pub fn locked_down(&self) -> Option<Refusal> {
+    pub fn withheld(&self) -> Option<Refusal> {
+        if self.work.identity.standing().is_revoked() {
+            return Some(forward::revoked());
+        }
         let shared = &self.work.shared;
         let changed = shared.generation() != self.work.live.generation;
         (changed && shared.live().snapshot.lockdown).then(|| {
@@ -170,13 +164,18 @@ impl Flight {
         })
     }
 
-    /// Why an open stream must end although its message was allowed: the end of the token, a lockdown, or rules that
-    /// no longer allow it. The flight goes on under the snapshot that is in force now.
+    /// Why an open stream must end although its message was allowed: the end of the token, its revocation, a lockdown,
+    /// or rules that no longer allow it. The flight goes on under the snapshot that is in force now.
     pub fn overtaken(&mut self) -> Option<Refusal> {
-        if let Err(refusal) = self.work.identity.check_time(clock::now().unix_s()) {
+        if let Err(refusal) = self.work.identity.check(clock::now().unix_s()) {
             return Some(refusal.with_code(401, 4030));
         }
-        if let Some(refusal) = self.locked_down() {
+        if let Some(refusal) = self.withheld() {
+            return Some(refusal);
+        }
+        if self.work.message.stays_open()
+            && let Err(refusal) = self.work.store_heard()
+        {
             return Some(refusal);
         }
         if self.work.shared.generation() == self.work.live.generation {
@@ -229,6 +228,7 @@ impl Flight {
             status: self.status,
             upstream_ms: Some(self.started.elapsed_ms()),
             bytes: self.status.map(|_| self.bytes),
+            reason: None,
         }
     }
 
@@ -237,7 +237,10 @@ impl Flight {
     /// # Errors
     /// The refusal that says that the call was executed and its outcome is not recorded.
     pub fn close(&mut self, outcome: Outcome) -> Result<(), Refusal> {
-        let end = self.end(outcome);
+        self.close_at(self.end(outcome))
+    }
+
+    fn close_at(&mut self, end: End) -> Result<(), Refusal> {
         self.intent.close(end).map_err(|_| {
             if !self.sent {
                 return exchange::unrecorded(None);
@@ -260,7 +263,9 @@ impl Flight {
             self.work.shared.counters.upstream_faults.add();
             self.work.shared.events.push(Event::UpstreamFault, &refusal.message);
         }
-        let refusal = self.close(outcome).err().unwrap_or(refusal);
+        // Where it was cut short here, the record says why.
+        let reason = (outcome == Outcome::Cancelled).then_some(refusal.reason);
+        let refusal = self.close_at(End { reason, ..self.end(outcome) }).err().unwrap_or(refusal);
         // Whoever hears of the end may use the id and the place again.
         self.registered = None;
         self.slot = None;

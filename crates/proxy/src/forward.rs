@@ -35,7 +35,7 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const SESSION_BYTES: usize = 1_024;
 /// How long a server may take to begin a stream that stays open: some say nothing before their first event.
 const OPENING: Duration = Duration::from_secs(300);
-/// How often it is asked, while a server lets wait, whether its answer is still to be had.
+/// How often it is asked, while a server lets wait, whether its answer is still to be had; of a revocation it is told.
 const CHECK: Duration = Duration::from_secs(1);
 /// Sends the message on `lease` and answers the caller; the outcome is recorded when the answer is complete.
 ///
@@ -52,12 +52,19 @@ pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work, slot
     let upstream = Arc::clone(&flight.work.endpoint.upstream);
     let stays = flight.work.message.stays_open();
     let timeout = if stays { OPENING } else { Duration::from_secs(flight.work.server().timeout_s) };
-    let mut sending = pin!(upstream.send(lease, request, timeout, flight.holding()));
+    let mut sending = pin!(upstream.send(lease, request, timeout, flight.work.holding()));
     let sent = loop {
-        if let Ok(sent) = tokio::time::timeout(CHECK, sending.as_mut()).await {
+        let sent = async {
+            tokio::select! {
+                biased;
+                sent = sending.as_mut() => Some(sent),
+                () = flight.work.identity.standing().ended() => None,
+            }
+        };
+        if let Ok(Some(sent)) = tokio::time::timeout(CHECK, sent).await {
             break sent;
         }
-        let over = if stays { flight.overtaken() } else { flight.locked_down() };
+        let over = if stays { flight.overtaken() } else { flight.withheld() };
         if let Some(refusal) = over {
             return flight.fail(refusal, Outcome::Cancelled);
         }
@@ -95,6 +102,12 @@ pub fn refusal_of(fault: &Fault) -> Refusal {
 #[must_use]
 pub fn late() -> Refusal {
     Refusal::new(Reason::Upstream, "The server did not answer in time; the call may have run.").with_code(504, 5040)
+}
+
+/// The caller lost the right to the answer of a call that was sent.
+#[must_use]
+pub fn revoked() -> Refusal {
+    Refusal::new(Reason::Revoked, "The token has been revoked, so the answer is withheld; the call may have run.")
 }
 
 /// The server's answer is not one that may reach a client.
@@ -153,16 +166,26 @@ impl Flight {
 
     /// Reads a body to its end, within the server's limits. The connection may be used again once the body is
     /// understood: a server that speaks nonsense is likely to hang up.
-    async fn read(&mut self, body: Incoming) -> Result<Bytes, Refusal> {
+    async fn read(&mut self, body: Incoming) -> Result<Bytes, (Refusal, Outcome)> {
         let limit = usize::try_from(self.work.server().max_response_bytes).unwrap_or(usize::MAX);
         let timeout = Duration::from_secs(self.work.server().timeout_s);
-        match tokio::time::timeout(timeout, Limited::new(body, limit).collect()).await {
-            Err(_) => Err(late()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(nonsense(&format!("it is larger than {limit} bytes")))
+        let standing = self.work.identity.standing();
+        let read = async {
+            tokio::select! {
+                biased;
+                () = standing.ended() => None,
+                read = Limited::new(body, limit).collect() => Some(read),
             }
-            Ok(Err(_)) => Err(nonsense("it broke off")),
-            Ok(Ok(collected)) => {
+        };
+        let upstream = |refusal| Err((refusal, Outcome::Upstream));
+        match tokio::time::timeout(timeout, read).await {
+            Err(_) => upstream(late()),
+            Ok(None) => Err((revoked(), Outcome::Cancelled)),
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => {
+                upstream(nonsense(&format!("it is larger than {limit} bytes")))
+            }
+            Ok(Some(Err(_))) => upstream(nonsense("it broke off")),
+            Ok(Some(Ok(collected))) => {
                 let bytes = collected.to_bytes();
                 self.count(bytes.len());
                 Ok(bytes)
@@ -179,9 +202,9 @@ impl Flight {
     async fn whole(mut self, fields: &HeaderMap, body: Incoming, lease: Lease) -> Answer {
         let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
-            Err(refusal) => return self.fail(refusal, Outcome::Upstream),
+            Err((refusal, outcome)) => return self.fail(refusal, outcome),
         };
-        if let Some(refusal) = self.locked_down() {
+        if let Some(refusal) = self.withheld() {
             return self.fail(refusal, Outcome::Cancelled);
         }
         let session = match self.session(fields) {
@@ -205,7 +228,7 @@ impl Flight {
     async fn failure(mut self, status: StatusCode, body: Incoming, lease: Lease) -> Answer {
         let bytes = match self.read(body).await {
             Ok(bytes) => bytes,
-            Err(refusal) => return self.fail(refusal, Outcome::Upstream),
+            Err((refusal, outcome)) => return self.fail(refusal, outcome),
         };
         if status == StatusCode::NOT_FOUND && self.work.session.is_some() {
             return self.fail(handle::Purpose::Session.unknown(), Outcome::Error);
@@ -255,8 +278,8 @@ impl Flight {
 
     async fn done(mut self, status: StatusCode, body: Incoming, lease: Lease) -> Answer {
         // Whatever such an answer holds, nobody asked for it.
-        if let Err(refusal) = self.read(body).await {
-            return self.fail(refusal, Outcome::Upstream);
+        if let Err((refusal, outcome)) = self.read(body).await {
+            return self.fail(refusal, outcome);
         }
         match self.reuse(lease).close(Outcome::Ok) {
             Ok(()) => respond::empty(status),

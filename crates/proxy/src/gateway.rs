@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ostiary_core::epoch::Epoch;
 use ostiary_core::snapshot::Snapshot;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::control;
 use crate::journal::Journal;
 use crate::listen::{self, Stop};
+use crate::revocations::Revocations;
 use crate::secrets::Secrets;
 use crate::state::{ApplyError, Shared};
 
@@ -39,7 +41,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds `listen` and serves `snapshot` on `threads` worker threads. `control` is the socket of the control app.
+    /// Binds `listen` and serves `snapshot` on `threads` worker threads. `control` is the socket of the control app;
+    /// `revocations` count from the first request on.
     ///
     /// # Errors
     /// When the address cannot be bound, the threads cannot be started, or the secrets do not fit.
@@ -50,6 +53,7 @@ impl Gateway {
         journal: Arc<Journal>,
         threads: usize,
         control: Option<PathBuf>,
+        revocations: Revocations,
     ) -> Result<Self, StartError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
@@ -60,7 +64,7 @@ impl Gateway {
         let refused = |source| StartError::Listen { address: listen.to_owned(), source };
         let listener = runtime.block_on(TcpListener::bind(listen)).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let shared = Arc::new(Shared::new(snapshot, secrets, journal, control::App::new(control))?);
+        let shared = Arc::new(Shared::new(snapshot, secrets, journal, control::App::new(control), revocations)?);
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(listen::serve(listener, Arc::clone(&shared), stopped));
         runtime.spawn(crate::denials::report(Arc::clone(&shared)));
@@ -80,6 +84,18 @@ impl Gateway {
     /// [`ApplyError`]; the old snapshot then stays in force.
     pub fn apply(&self, snapshot: Arc<Snapshot>, secrets: &Secrets) -> Result<u64, ApplyError> {
         self.shared.apply(snapshot, secrets)
+    }
+
+    /// Takes the word of the store: from now on what these epochs speak of is refused, and its open streams end. That
+    /// there is nothing new is a word too.
+    pub fn revoke(&self, epochs: &[Epoch]) {
+        self.shared.revocations.add(epochs);
+    }
+
+    /// The principals that were there since this was last asked, with the second of their last request, as JSON.
+    #[must_use]
+    pub fn uses(&self) -> String {
+        self.shared.revocations.uses()
     }
 
     /// News for the control plane, as JSON texts; waits up to `timeout` for some.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ostiary_core::audit::{self, Json, Record};
 use ostiary_core::deny::{Reason, Refusal};
+use ostiary_core::epoch;
 use ostiary_core::facts::{self, Facts};
 use ostiary_core::json::{Object, Value};
 use ostiary_core::principal::{self, Caller, Groups, Kind};
@@ -11,6 +12,7 @@ use ostiary_core::token::{self, ServerAudience, TokenError, Verified};
 
 use quick_cache::Equivalent;
 
+use crate::revocations::{Revocations, Standing};
 use crate::state::{Endpoint, Live};
 
 /// Who calls, ready for decisions and records.
@@ -19,6 +21,7 @@ pub struct Identity {
     verified: Verified,
     /// Who that is, or why the registry answers for nobody.
     resolved: Result<Resolved, TokenError>,
+    standing: Arc<Standing>,
     token_json: Vec<u8>,
 }
 
@@ -43,11 +46,17 @@ impl Equivalent<(Arc<str>, String)> for Presented<'_> {
 }
 
 impl Identity {
-    /// Verifies `bearer` for `endpoint`, or finds it verified.
+    /// Verifies `bearer` for `endpoint`, or finds it verified. Whether it still stands is for [`Identity::check`] to say.
     ///
     /// # Errors
     /// [`Refusal`] with 401. There is no default identity, and no other way to get one.
-    pub fn of(live: &Live, endpoint: &Endpoint, bearer: &str, now_s: i64) -> Result<Arc<Self>, Refusal> {
+    pub fn of(
+        live: &Live,
+        endpoint: &Endpoint,
+        bearer: &str,
+        now_s: i64,
+        revocations: &Revocations,
+    ) -> Result<Arc<Self>, Refusal> {
         if let Some(known) = live.identities.get(&Presented(&endpoint.name, bearer)) {
             known.check_time(now_s)?;
             return Ok(known);
@@ -55,6 +64,7 @@ impl Identity {
         let audience = ServerAudience { name: &endpoint.name, url: &endpoint.resource };
         let verified = token::verify(bearer, &live.snapshot.issuers, &audience, now_s)?;
         let identity = Arc::new(Self::new(verified, live));
+        revocations.enter(&identity.standing);
         live.identities.insert((Arc::clone(&endpoint.name), bearer.to_owned()), Arc::clone(&identity));
         Ok(identity)
     }
@@ -78,18 +88,37 @@ impl Identity {
                 message: "the token's issuer is not accepted any more".to_owned(),
             }),
         };
-        Self { token_json: audit::token_json(&verified), resolved, verified }
+        let caller = resolved.as_ref().ok().map(|resolved| &resolved.caller);
+        let keys = epoch::keys(&verified, caller, &live.snapshot);
+        let acting = caller.and_then(|caller| caller.actor.as_ref()).map(|actor| &actor.id);
+        let subject = caller.map(|caller| &caller.subject.id);
+        let used_by = subject.into_iter().chain(acting.filter(|acting| Some(*acting) != subject)).cloned().collect();
+        let standing = Arc::new(Standing::new(keys, verified.iat, used_by));
+        Self { token_json: audit::token_json(&verified), resolved, standing, verified }
     }
 
-    /// Whether the token still lives at `now_s` seconds since the epoch.
-    ///
-    /// # Errors
-    /// [`Refusal`] with 401 once it has expired.
-    pub fn check_time(&self, now_s: i64) -> Result<(), Refusal> {
+    fn check_time(&self, now_s: i64) -> Result<(), Refusal> {
         if self.verified.is_expired(now_s) {
             return Err(Refusal::new(Reason::TokenExpired, "The token has expired."));
         }
         Ok(())
+    }
+
+    /// Whether the token still lives at `now_s` seconds since the epoch, and has not been revoked.
+    ///
+    /// # Errors
+    /// [`Refusal`] with 401 if not.
+    pub fn check(&self, now_s: i64) -> Result<(), Refusal> {
+        self.check_time(now_s)?;
+        if self.standing.is_revoked() {
+            return Err(Refusal::new(Reason::Revoked, "The token has been revoked."));
+        }
+        Ok(())
+    }
+
+    /// Whether it has been revoked, and when it is.
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// Who calls.

@@ -26,6 +26,7 @@ mod pipeline;
 mod quota;
 mod reply;
 mod respond;
+pub mod revocations;
 pub mod secrets;
 mod state;
 mod stream;

@@ -75,7 +75,7 @@ pub fn refusal(refusal: &Refusal, asked: &Asked<'_>) -> Answer {
         Reason::Method => {
             answer.headers_mut().extend(HeaderValue::from_str(asked.allow).ok().map(|allow| (ALLOW, allow)));
         }
-        Reason::Journal => {
+        Reason::Journal | Reason::Store => {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         Reason::Limit => {
@@ -171,7 +171,9 @@ fn tool_result(refusal: &Refusal, code: i64, asked: &Asked<'_>, stateless: bool)
 fn challenge(refusal: &Refusal, asked: &Asked<'_>) -> Option<HeaderValue> {
     let error = match refusal.reason {
         Reason::TokenMissing => "",
-        Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenAudience => "error=\"invalid_token\"",
+        Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenAudience | Reason::Revoked => {
+            "error=\"invalid_token\""
+        }
         _ if refusal.status == 403 && !asked.scopes.is_empty() => "error=\"insufficient_scope\"",
         _ => return None,
     };

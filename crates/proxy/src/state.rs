@@ -23,6 +23,7 @@ use crate::events::{Counters, Events};
 use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::quota::Streams;
+use crate::revocations::Revocations;
 use crate::secrets::Secrets;
 use crate::upstream::{self, Fault, Lease, Upstream};
 use crate::wellknown::{self, Documents};
@@ -52,6 +53,7 @@ pub struct Shared {
     pub dialogues: Dialogues,
     pub streams: Streams,
     pub control: control::App,
+    pub revocations: Revocations,
     tls: TlsConnector,
 }
 
@@ -131,6 +133,7 @@ impl Shared {
         secrets: &Secrets,
         journal: Arc<Journal>,
         control: control::App,
+        revocations: Revocations,
     ) -> Result<Self, ApplyError> {
         let tls = upstream::tls_client().map_err(ApplyError::Tls)?;
         let live = prepare(1, snapshot, secrets, &tls, &HashMap::new())?;
@@ -145,6 +148,7 @@ impl Shared {
             dialogues: Dialogues::default(),
             streams: Streams::default(),
             control,
+            revocations,
             tls,
         })
     }

@@ -29,6 +29,7 @@ use crate::message::{Message as Sent, Resumed};
 use crate::opening;
 use crate::reply;
 use crate::respond;
+use crate::revocations::Watch;
 use crate::teller::Teller;
 use crate::upstream::Lease;
 
@@ -65,6 +66,7 @@ pub struct EventStream {
     pings: usize,
     /// Whether an event had an id: its server may close the stream, and the client goes on after that event.
     resumable: bool,
+    watch: Watch,
     beat: Pin<Box<Sleep>>,
     check: Pin<Box<Sleep>>,
     silence: Pin<Box<Sleep>>,
@@ -87,6 +89,7 @@ impl EventStream {
         };
         let judge = Stream::new(answers, flight.work.message.era(), kind);
         Self {
+            watch: Watch::new(flight.work.identity.standing()),
             flight,
             kind,
             incoming: Some((incoming, lease)),
@@ -132,7 +135,9 @@ impl EventStream {
 
     /// Nothing comes: is the caller still allowed, has it waited too long, does it need a sign of life?
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.check.as_mut().poll(context).is_ready() {
+        let standing = Arc::clone(self.flight.work.identity.standing());
+        let revoked = self.watch.poll_ended(&standing, context).is_ready();
+        if revoked || self.check.as_mut().poll(context).is_ready() {
             self.check.as_mut().reset(Instant::now() + CHECK);
             match self.flight.overtaken() {
                 Some(refusal) => self.end(refusal),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ostiary_core::audit::SegmentReport;
+use ostiary_core::epoch::{self, Epoch};
 use ostiary_core::facts::Facts;
 use ostiary_core::json::{self, Limits, Object, Value};
 use ostiary_core::policy::Memory;
 use ostiary_core::snapshot;
-use ostiary_proxy::{gateway, journal, secrets::Secrets};
+use ostiary_proxy::{gateway, journal, revocations::Revocations, secrets::Secrets};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -107,10 +108,15 @@ fn read_secrets(text: &str) -> PyResult<Secrets> {
     Secrets::read(text).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
+fn read_epochs(text: &str) -> PyResult<Vec<Epoch>> {
+    epoch::read(text).map_err(|error| PyValueError::new_err(format!("epochs: {error}")))
+}
+
 #[pymethods]
 impl Gateway {
     #[new]
-    #[pyo3(signature = (listen, snapshot, secrets, journal, *, threads = 2, control = None))]
+    #[pyo3(signature = (listen, snapshot, secrets, journal, *, threads = 2, epochs = "[]", control = None, patience = 0.0))]
+    #[expect(clippy::too_many_arguments, reason = "they are the keywords of a constructor in Python")]
     fn new(
         py: Python<'_>,
         listen: &str,
@@ -118,11 +124,20 @@ impl Gateway {
         secrets: &str,
         journal: &Journal,
         threads: usize,
+        epochs: &str,
         control: Option<PathBuf>,
+        patience: f64,
     ) -> PyResult<Self> {
         let secrets = read_secrets(secrets)?;
+        let epochs = read_epochs(epochs)?;
+        let patience = Duration::try_from_secs_f64(patience)
+            .map_err(|error| PyValueError::new_err(format!("patience: {error}")))?;
         let (snapshot, journal) = (Arc::clone(&snapshot.0), Arc::clone(&journal.0));
-        py.detach(|| gateway::Gateway::start(listen, snapshot, &secrets, journal, threads, control))
+        let start = || {
+            let revocations = Revocations::new(&epochs, patience);
+            gateway::Gateway::start(listen, snapshot, &secrets, journal, threads, control, revocations)
+        };
+        py.detach(start)
             .map(Self)
             .map_err(|error| PyOSError::new_err(error.to_string()))
     }
@@ -136,6 +151,16 @@ impl Gateway {
         let secrets = read_secrets(secrets)?;
         let snapshot = Arc::clone(&snapshot.0);
         py.detach(|| self.0.apply(snapshot, &secrets)).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn revoke(&self, py: Python<'_>, epochs: &str) -> PyResult<()> {
+        let epochs = read_epochs(epochs)?;
+        py.detach(|| self.0.revoke(&epochs));
+        Ok(())
+    }
+
+    fn uses(&self, py: Python<'_>) -> String {
+        py.detach(|| self.0.uses())
     }
 
     fn events(&self, py: Python<'_>, timeout: f64) -> PyResult<Vec<String>> {

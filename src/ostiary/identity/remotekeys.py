@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ostiary.config import AgentSection, Config, JwksSection, ServiceSection
+    from ostiary.config import AgentSection, Config, ServiceSection
+    from ostiary.configidentity import JwksSection
     from ostiary.store import Store
 
     Check = Callable[[bytes], None]

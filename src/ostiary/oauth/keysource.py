@@ -12,7 +12,7 @@ from ostiary.oauth.signed import ALGORITHMS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ostiary.config import JwksSection
+    from ostiary.configidentity import JwksSection
     from ostiary.control import Control
     from ostiary.jwks import Key
     from ostiary.oauth.signed import KeySource

@@ -21,7 +21,7 @@ impl Snapshot {
     /// Decides one message.
     ///
     /// The order of refusals: lockdown, an unknown server, a method that is not known or does not fit what is named,
-    /// an agent that is not registered or has expired, the rules, the agents' ceilings, the token's scopes. A message
+    /// an agent that is not registered, is suspended or has expired, the rules, the agents' ceilings, the token's scopes. A message
     /// that names no tool, prompt or resource passes if one of its server could be allowed to the caller and no deny
     /// names its method.
     #[must_use]
@@ -55,6 +55,7 @@ impl Snapshot {
             (None, None) => (None, None),
         };
         let registered = || Some(self.agents.get(actor?)?.owner.as_str());
+        let consenting = || self.by_consent(facts).then(|| self.owner_key(&facts.principal.id));
         // What does not belong to the method is refused by the gate, and is nothing that a rule could read.
         let method = Method::find(&facts.mcp_method).map(|(_, method)| method);
         let tool = facts.tool.as_deref().filter(|_| method.is_some_and(|method| method.tool));
@@ -79,7 +80,7 @@ impl Snapshot {
             facts,
             target,
             actor,
-            owner: owner.map(|owner| self.owner_key(owner)).or_else(registered),
+            owner: owner.map(|owner| self.owner_key(owner)).or_else(registered).or_else(consenting),
             class,
             supposing: false,
             extra: Classes::default(),

@@ -82,7 +82,7 @@ impl Snapshot {
         self.agents.values().find(|agent| agent.clients.iter().any(|(of, client)| of == issuer && client == client_id))
     }
 
-    /// The key of the person with this id, or the text as it is.
+    /// The key of the person with this id, or the text as it is: how an owner is named.
     pub(crate) fn owner_key<'a>(&'a self, owner: &'a str) -> &'a str {
         self.people.iter().find(|person| person.id.as_deref() == Some(owner)).map_or(owner, |person| &person.key)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use crate::audit::Redaction;
+use crate::deny::Reason;
 use crate::facts::Class;
 
 /// How the gateway is reached, and how it refuses.
@@ -100,6 +101,10 @@ pub struct Agent {
     pub ceiling: Ceiling,
     /// Seconds since the epoch.
     pub expires: Option<i64>,
+    /// Why everything that it does is refused: it is suspended, or its owner is not active.
+    pub suspended: Option<Reason>,
+    /// Whose agent it is, where it is not ours.
+    pub third_party: Option<String>,
 }
 
 /// The most that an agent may ever do.

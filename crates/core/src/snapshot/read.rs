@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::parts::{Agent, Audit, Ceiling, Durability, Gateway, Known, Person, Redact, Refusals, Server, Service};
 use super::{Control, Snapshot};
+use crate::deny::Reason;
 use crate::facts::{Class, PrincipalType};
 use crate::fields::{Fault, Fields};
 use crate::json::{Limits, Value, parse};
@@ -181,6 +182,13 @@ fn agent(value: &Value, path: &str) -> Result<Agent, Fault> {
                 .ok_or_else(|| fields.fault("expires", "must be whole seconds since the epoch"))?,
         ),
     };
+    // Snapshots from before there were these two are still read.
+    let suspended = match fields.optional_text("suspended")? {
+        None => None,
+        Some("agent_suspended") => Some(Reason::AgentSuspended),
+        Some("owner_inactive") => Some(Reason::OwnerInactive),
+        Some(_) => return Err(fields.fault("suspended", "must be agent_suspended or owner_inactive")),
+    };
     let agent = Agent {
         key: fields.text("key")?.to_owned(),
         id: id(&mut fields, PrincipalType::Agent)?,
@@ -190,6 +198,8 @@ fn agent(value: &Value, path: &str) -> Result<Agent, Fault> {
         clients,
         ceiling: ceiling(fields.required("ceiling")?, &fields.path("ceiling"))?,
         expires,
+        suspended,
+        third_party: fields.optional_string("third_party")?,
     };
     fields.finish()?;
     Ok(agent)

@@ -37,9 +37,10 @@ pub(super) fn check(
         sub,
         kind: issuer.kind,
         client_id: id(&claims, "client_id")?,
-        act: read_act(&claims)?,
+        act: read_act(&claims, issuer.is_local())?,
         scope: read_scope(&claims)?,
         jti,
+        family: if issuer.is_local() { id(&claims, "fam")? } else { None },
         iat,
         exp,
         claims,
@@ -92,7 +93,7 @@ fn id_text(value: &Value) -> Result<String, TokenError> {
 }
 
 /// RFC 8693 section 4.1: each `act` may hold the one before it. An actor of another issuer cannot be vouched for.
-fn read_act(claims: &Object) -> Result<Vec<Act>, TokenError> {
+fn read_act(claims: &Object, own: bool) -> Result<Vec<Act>, TokenError> {
     let mut chain = Vec::new();
     let mut next = claims.get("act");
     while let Some(value) = next {
@@ -102,7 +103,8 @@ fn read_act(claims: &Object) -> Result<Vec<Act>, TokenError> {
             return Err(fault());
         }
         let sub = id(act, "sub")?.ok_or_else(fault)?;
-        chain.push(Act { sub, client_id: id(act, "client_id")? });
+        let third_party = if own { id(act, "third_party")? } else { None };
+        chain.push(Act { sub, client_id: id(act, "client_id")?, third_party });
         next = act.get("act");
     }
     Ok(chain)

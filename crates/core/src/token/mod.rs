@@ -56,6 +56,8 @@ impl From<TokenError> for Refusal {
 pub struct Act {
     pub sub: String,
     pub client_id: Option<String>,
+    /// Who made the client behind it; only our own tokens say so.
+    pub third_party: Option<String>,
 }
 
 /// What a token says, once its signature, its issuer's pin and its times were all found good.
@@ -73,6 +75,8 @@ pub struct Verified {
     /// The token's own scopes, before the issuer's map.
     pub scope: Vec<String>,
     pub jti: Option<String>,
+    /// The authorization that it grew from; only our own tokens have one.
+    pub family: Option<String>,
     /// Seconds since the epoch.
     pub iat: i64,
     /// Seconds since the epoch.

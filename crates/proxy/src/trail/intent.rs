@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ostiary_core::audit::{self, Kind, Outcome, Record};
+use ostiary_core::deny::Reason;
 use ostiary_core::facts::{self, Class};
 use ostiary_core::head::Head;
 
@@ -23,13 +24,15 @@ pub struct End {
     pub upstream_ms: Option<u64>,
     /// Bytes of the upstream's body.
     pub bytes: Option<u64>,
+    /// Why Ostiary itself cut it short.
+    pub reason: Option<Reason>,
 }
 
 impl End {
     /// An end before anything was sent.
     #[must_use]
     pub fn unsent(outcome: Outcome) -> Self {
-        Self { outcome, status: None, upstream_ms: None, bytes: None }
+        Self { outcome, status: None, upstream_ms: None, bytes: None, reason: None }
     }
 }
 
@@ -91,6 +94,7 @@ impl Intent {
         record.action = self.class.map(Class::as_str);
         record.decision = Some("allow");
         record.outcome = Some(end.outcome);
+        record.reason = end.reason.map(Reason::as_str);
         record.upstream = self.endpoint.as_ref().map(|endpoint| audit::Upstream {
             url: endpoint.upstream.url(),
             status: end.status,
