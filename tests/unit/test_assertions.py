@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from tests.kit.asserting import (
 )
 from tests.kit.webserver import WebServer, answer
 
+from ostiary.config import load
 from ostiary.identity.remotekeys import PAUSE_S
 from ostiary.oauth.assertion import ASSERTION_TYPE, Authenticated, ClientAuthError, authenticate_client
 from ostiary.store import Store, StorePath, tables
@@ -100,6 +102,7 @@ def test_without_a_kid_the_one_key_of_that_kind_is_meant(apart: Any) -> None:
     assert send(apart, "client", unnamed).agent == ("agents", "ci-bot")
     both = {"keys": [KEYS["own"].jwk, KEYS["other"].jwk]}
     (apart.config.folder / "ci.json").write_text(json.dumps(both), encoding="utf-8")
+    apart.config = load(apart.config.path)
     with pytest.raises(ClientAuthError, match="a key that is not known"):
         send(apart, "client", unnamed)
     assert send(apart, "client", {}).agent == ("agents", "ci-bot")
@@ -254,6 +257,7 @@ def test_where_the_keys_cannot_be_had_nobody_is_believed(apart: Any) -> None:
         spec = {"token": {"claims": {"iss": server.url()}}}
         with pytest.raises(ClientAuthError, match="a key that is not known"):
             send(apart, "workload", spec)
+    apart.config = replace(apart.config, credential_keys={})  # as of what is registered while running
     (apart.config.folder / "other.json").write_text("{}")
     with pytest.raises(ClientAuthError, match="a key that is not known"):
         send(

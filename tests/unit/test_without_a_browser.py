@@ -34,6 +34,7 @@ WORKFLOW, MANIFEST = (YAML(typ="safe").load(text) for text in blocks(PAGE, "yml"
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[WebServer]:
     """What listens where the gateway would, and keeps what it was sent."""
+    run(MAKE_KEY, tmp_path)
     (tmp_path / "cluster.json").write_text(json.dumps(CLUSTER.jwks))
     (tmp_path / "github.json").write_text(json.dumps(GITHUB.jwks))
     with WebServer() as server:
@@ -72,7 +73,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_an_agent_signs_with_the_commands_on_the_page(gateway: WebServer, tmp_path: Path, store: Store) -> None:
-    run(MAKE_KEY, tmp_path)
     run(CLIENT, tmp_path, GATEWAY=gateway.url(""))
     form = sent(gateway)
     found = authenticate(desk(gateway, tmp_path, store), form, endpoint=gateway.url("/oauth/token"))

@@ -128,8 +128,8 @@ class RemoteKeys:
     ) -> tuple[Key, ...]:
         """Return the keys at a URL that a client named, fetched first where that is due.
 
-        Anybody may be such a client, so its keys are kept for five minutes in memory and not in the store, and of so
-        many clients at once; `unknown` is as for `current`.
+        Anybody may be such a client, so keys are kept in memory alone, for five minutes, and of 500 clients at most.
+        `unknown` is as for `current`.
         """
         now, place = self._clock(), (url, reach)  # what a wider reach brought is nothing for a narrower one
         with self._lock:
