@@ -31,8 +31,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_a_registered_agent_is_in_force_and_recorded_with_who_did_it(desk: Desk) -> None:
-    answer = desk.add(deputy="dave", environment="production", expires="2027-06-30", third_party="acme", clients=None)
-    del answer
+    desk.add(deputy="dave", environment="production", expires="2027-06-30", third_party="acme")
     found = desk.one("/agents", "nightly")
     assert (found["id"], found["from"], found["state"]) == ("agent:local:nightly", "store", "live")
     assert (found["owner"], found["deputy"], found["environment"]) == ("alice", "dave", "production")
@@ -41,6 +40,7 @@ def test_a_registered_agent_is_in_force_and_recorded_with_who_did_it(desk: Desk)
     assert record["detail"]["agent"] == "nightly"
 
 
+CEILING = {"servers": ["notes"], "classes": ["read"]}
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("nightly", {"owner": "carol"}, "carol can own nothing now: never signed in"),
     ("nightly", {"owner": "alise"}, "did you mean `alice`"),
@@ -52,10 +52,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("nightly", {"ceiling": {"servers": ["notes"], "classes": ["write"]}}, "ceiling.classes"),
     (
         "nightly",
-        {"ceiling": {"servers": ["notes"], "classes": ["read"], "tools": ["mail/send"]}},
+        {"ceiling": {**CEILING, "tools": ["mail/send"]}},
         "`mail` is not among",
     ),
-    ("nightly", {"ceiling": {"servers": ["notes"], "classes": ["read"], "tools": ["echo"]}}, "`echo` is not a tool"),
+    ("nightly", {"ceiling": {**CEILING, "tools": ["echo"]}}, "`echo` is not a tool"),
     ("nightly", {"expires": "2026-01-01"}, "expired already"),
     ("nightly", {"expires": "soon"}, "is not a date"),
     ("nightly", {"colour": "red"}, "colour"),
@@ -113,7 +113,8 @@ def test_a_key_set_with_a_private_key_is_refused(desk: Desk) -> None:
 
 def test_handing_over_needs_somebody_live_and_ends_what_was_issued_before(desk: Desk) -> None:
     desk.add(clients={"local": ["ide"]}, deputy="dave")
-    desk.consent("ide", CAROL, agent="agent:local:nightly") if desk.sign_in(CAROL) is None else None
+    desk.sign_in(CAROL)
+    desk.consent("ide", CAROL, agent="agent:local:nightly")
     with pytest.raises(OperationError, match="bob can own nothing now"):
         desk.do("/agents/hand-over", name="nightly", to="bob")
     with pytest.raises(OperationError, match="owns nightly already"):
