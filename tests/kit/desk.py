@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
+from ostiary.authority import Authority
 
 from ostiary._core import Journal
-from ostiary.authority import Authority
 from ostiary.config import load
 from ostiary.registrar import Operator, Registrar
 from ostiary.registry.acts import LISTINGS, perform
@@ -94,7 +94,8 @@ class Desk:
 
     def records(self) -> list[Json]:
         """Return the records of acts, the oldest first."""
-        lines = [line for file in sorted((self.folder / "audit").glob("*.jsonl")) for line in file.open()]
+        files = sorted((self.folder / "audit").glob("*.jsonl"))
+        lines = [line for file in files for line in file.read_text().splitlines()]
         return [record for record in map(json.loads, lines) if record["kind"] in ("admin", "control")]
 
     def events(self) -> list[str]:

@@ -1,0 +1,177 @@
+"""What each kind of revocation reaches, in the store and for the data plane, and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.kit.desk import BY, NOW, Desk
+
+from ostiary.revocation import RevocationError, revoke
+from ostiary.store import epochs, registry, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CAROL, ZOE = "human:sso:c-1", "human:sso:zoe"
+#: Family and who it belongs to: each client acts for two people, one of them through a registered agent.
+ALL = ["ide/human:sso:c-1", "ide/human:sso:zoe", "ship-ide/human:sso:zoe"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with Desk(tmp_path) as opened:
+        opened.sign_in(CAROL)
+        opened.sign_in(ZOE)
+        opened.consent("ide", CAROL, third_party="vendor")
+        opened.consent("ide", ZOE, third_party="vendor")
+        opened.consent("ship-ide", ZOE, agent="agent:local:ship", third_party="acme")
+        for hash_, account in (("h1", CAROL), ("h2", ZOE)):
+            opened.insert(tables.browser_sessions, hash=hash_, account=account, created_at=NOW, expires_at=NOW + 9)
+        yield opened
+
+
+def consents(desk: Desk) -> list[str]:
+    return sorted(f"{row['client']}/{row['account']}" for row in desk.rows(tables.consents))
+
+
+CASES: list[tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]] = [
+    # kind, value, epochs, agents hit, families left, whether consents go with the families
+    ("agent", "ship", {("agent", "agent:local:ship")}, {"agent:local:ship"}, ALL[:2], True),
+    ("agent", "agent:local:ship", {("agent", "agent:local:ship")}, {"agent:local:ship"}, ALL[:2], True),
+    ("agent", "agent:client:ide", {("agent", "agent:client:ide")}, {"agent:client:ide"}, ALL[2:], True),
+    ("client", "ide", {("client", "ide")}, {"agent:client:ide"}, ALL[2:], True),
+    ("client", "ship-ide", {("client", "ship-ide")}, {"agent:local:ship"}, ALL[:2], True),
+    ("client", "lint", {("client", "agent:local:lint"), ("client", "lint")}, {"agent:local:lint"}, ALL, True),
+    ("client", "batch", {("client", "batch"), ("client", "service:local:batch")}, set(), ALL, True),
+    ("third_party", "vendor", {("third_party", "vendor")}, {"agent:client:ide"}, ALL[2:], True),
+    ("third_party", "acme", {("third_party", "acme")}, {"agent:local:ship"}, ALL[:2], True),
+    # Whose agents: the ones she owns, and the clients that act for her.
+    (
+        "owner",
+        "carol",
+        {("owner", "carol"), ("owner", CAROL)},
+        {"agent:local:ship", "agent:local:pair", "agent:client:ide"},
+        [ALL[1]],
+        True,
+    ),
+    (
+        "owner",
+        CAROL,
+        {("owner", "carol"), ("owner", CAROL)},
+        {"agent:local:ship", "agent:local:pair", "agent:client:ide"},
+        [ALL[1]],
+        True,
+    ),
+    ("owner", ZOE, {("owner", ZOE)}, {"agent:client:ide"}, [ALL[0], ALL[2]], True),
+    ("owner", "alice", {("owner", "alice")}, {"agent:local:lint", "agent:local:brief"}, ALL, True),
+    # By whose authority: whatever acts in her name, whoever owns it. What she consented to stays.
+    ("subject", ZOE, {("subject", ZOE)}, {"agent:client:ide", "agent:local:ship"}, ALL[:1], False),
+    ("family", ALL[0], {("family", ALL[0])}, {"agent:client:ide"}, ALL[1:], False),
+    ("token", "some-jti", {("token", "some-jti")}, set(), ALL, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "made", "agents", "left", "with_consents"), CASES, ids=[f"{c[0]} {c[1]}" for c in CASES]
+)
+def test_each_kind_reaches_what_it_names_and_nothing_else(
+    desk: Desk,
+    kind: Any,
+    value: str,
+    made: set[tuple[str, str]],
+    agents: set[str],
+    left: list[str],
+    with_consents: bool,
+) -> None:
+    hit = revoke(desk.control, [(kind, value)], BY, why="because")
+    assert {(each.kind, each.value) for each in hit.epochs} == made
+    assert {each.epoch for each in hit.epochs} == {NOW}
+    assert set(hit.agents) == agents
+    assert (desk.live_families(), hit.families) == (left, len(ALL) - len(left))
+    assert consents(desk) == (left if with_consents else ALL)
+    assert hit.known
+    with desk.store.reading() as connection:
+        kept, _ = epochs.since(connection, 0)
+    assert set(kept) == set(hit.epochs)
+
+
+def test_a_revocation_is_recorded_with_who_asked_why_and_what_it_reached(desk: Desk) -> None:
+    revoke(desk.control, [("client", "ide")], BY, why="stolen laptop")
+    (record,) = desk.records()
+    assert (record["kind"], record["event"], record["by"]) == ("control", "revoked", {"uid": 1000, "login": "olga"})
+    assert record["detail"]["why"] == "stolen laptop"
+    assert record["detail"]["hit"] == {"agents": ["agent:client:ide"], "families": 2}
+    assert {row["why"] for row in desk.rows(tables.families) if row["ended_at"]} == {"stolen laptop"}
+
+
+def test_only_the_browser_sessions_of_the_subject_end(desk: Desk) -> None:
+    revoke(desk.control, [("owner", ZOE)], BY, why=None)
+    assert {row["account"] for row in desk.rows(tables.browser_sessions)} == {CAROL, ZOE}
+    revoke(desk.control, [("subject", ZOE)], BY, why=None)
+    assert {row["account"] for row in desk.rows(tables.browser_sessions)} == {CAROL}
+
+
+def test_disabling_a_person_ends_her_sessions_her_agents_and_what_acts_for_her(desk: Desk) -> None:
+    hit = desk.do("/people/disable", name="carol", reason="left")["hit"]
+    assert {(each["kind"], each["value"]) for each in hit["revoked"]} == {
+        ("subject", CAROL),
+        ("owner", "carol"),
+        ("owner", CAROL),
+    }
+    assert (desk.live_families(), consents(desk)) == ([ALL[1]], [ALL[1]])
+    assert {row["account"] for row in desk.rows(tables.browser_sessions)} == {ZOE}
+    assert desk.effective().suspended["ship"] == "owner_inactive"
+    assert desk.events() == ["revoked", "person_disabled"]
+
+
+@pytest.mark.parametrize("kind", ["agent", "client", "owner", "third_party", "family", "subject"])
+def test_what_nobody_knows_is_revoked_all_the_same_and_said_to_be_unknown(desk: Desk, kind: Any) -> None:
+    hit = revoke(desk.control, [(kind, "unheard-of")], BY, why=None)
+    assert (hit.known, hit.agents, hit.families) == (False, (), 0)
+    assert len(hit.epochs) == 1
+    assert desk.events() == ["revoked"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "hint"),
+    [
+        ("agent", "lnt", "did you mean `lint`?"),
+        ("owner", "alise", "did you mean `alice`?"),
+        ("third_party", "vendr", "did you mean `vendor`?"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_asked_about(desk: Desk, kind: Any, value: str, hint: str) -> None:
+    assert revoke(desk.control, [(kind, value)], BY, why=None).hint == hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("agent", "human:sso:zoe"), ("agent", "service:local:batch"), ("owner", " "), ("token", "")]
+)
+def test_what_can_match_no_token_is_refused_and_nothing_is_written(desk: Desk, kind: Any, value: str) -> None:
+    with pytest.raises(RevocationError):
+        revoke(desk.control, [(kind, value)], BY, why=None)
+    with desk.store.reading() as connection:
+        assert epochs.since(connection, 0) == ([], 0)
+    assert desk.events() == []
+
+
+def test_revoking_twice_in_a_second_reaches_what_was_issued_in_between(desk: Desk) -> None:
+    first = revoke(desk.control, [("agent", "lint")], BY, why=None).epochs[0].epoch
+    with desk.store.changing() as connection:
+        again = max(desk.at, epochs.floor(connection, [("agent", "agent:local:lint")]) + 1)
+        registry.note_token(connection, "agent:local:lint", issued_at=again)
+    assert again > first
+    second = revoke(desk.control, [("owner", "alice")], BY, why=None).epochs[0].epoch
+    assert second >= again
+
+
+def test_an_ended_family_is_not_counted_again(desk: Desk) -> None:
+    assert revoke(desk.control, [("client", "ide")], BY, why=None).families == 2
+    assert revoke(desk.control, [("client", "ide")], BY, why=None).families == 0
+
+
+def test_a_human_in_person_is_untouched_when_her_agents_are_revoked(desk: Desk) -> None:
+    hit = revoke(desk.control, [("owner", "carol")], BY, why=None)
+    assert "subject" not in {each.kind for each in hit.epochs}
