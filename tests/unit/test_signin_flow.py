@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.kit.desk import Browser, Desk, query_of, write_config
+from tests.kit.frontdesk import Browser, Desk, query_of, write_config
 from tests.kit.provider import Provider
 
 from ostiary.identity import signin

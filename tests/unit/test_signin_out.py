@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kit.desk import Browser, Desk, query_of, write_config
+from tests.kit.frontdesk import Browser, Desk, query_of, write_config
 from tests.kit.provider import Provider
 
 from ostiary.identity import signin

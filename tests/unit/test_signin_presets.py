@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from tests.kit.desk import Browser, Desk, query_of, write_config
+from tests.kit.frontdesk import Browser, Desk, query_of, write_config
 from tests.kit.provider import ROOT, Provider
 
 from ostiary.fields import Preset as PresetName

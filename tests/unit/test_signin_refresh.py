@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.desk import Browser, Desk, write_config
+from tests.kit.frontdesk import Browser, Desk, write_config
 from tests.kit.provider import Provider
 
 from ostiary.identity import refresher, signin
@@ -249,3 +249,32 @@ def test_an_answer_about_somebody_else_is_no_word(
     desk.ahead = 3601
     assert refresher.confirm(desk, ALICE) is None
     assert (kept(desk).checked_at, kept(desk).ended_at) == (before, None)
+
+
+def test_one_whose_answer_cannot_be_used_holds_up_nobody(browser: Browser, desk: Desk, provider: Provider) -> None:
+    provider.set_user("bob", email="bob@example.com")
+    provider.sign_in_as("bob")
+    Browser(desk, provider).sign_in()
+    provider.set_user("alice", email="alice@example.com", story="x" * 70_000)
+    provider.disable("bob")
+    desk.ahead = refresher.CHECK_S
+    refresher.tick(desk)
+    bob = accounts.get(desk.store, "human:sso:bob")
+    assert bob is not None
+    assert (bob.ended_at, kept(desk).ended_at) == (desk.now(), None)
+    assert kept(desk).checked_at < desk.now()
+
+
+def test_a_provider_that_is_down_is_left_alone_until_the_next_time(desk: Desk, provider: Provider) -> None:
+    names = [f"p{number}" for number in range(refresher.MAX_IN_VAIN + 3)]
+    for name in names:
+        provider.set_user(name)
+        provider.sign_in_as(name)
+        Browser(desk, provider).sign_in()
+    provider.set(down=True)
+    counts = []
+    for ahead in (refresher.CHECK_S, refresher.CHECK_S + 30):
+        desk.ahead = ahead
+        refresher.tick(desk)
+        counts.append(asked(provider))
+    assert counts == [refresher.MAX_IN_VAIN, len(names)]

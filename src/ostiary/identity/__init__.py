@@ -1,1 +1,1 @@
-"""Who somebody is: people by their OpenID provider."""
+"""Who it is: people at their providers, and the keys of those who vouch for others."""

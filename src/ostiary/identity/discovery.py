@@ -5,6 +5,7 @@ Both are fetched again after an hour. While the provider cannot be reached, what
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -70,15 +71,20 @@ def keys(control: Control, found: Metadata, *, again: bool = False) -> list[dict
 def _document(control: Control, url: str, fresh_s: int) -> dict[str, Any]:
     kept, now = documents.get(control.store, url), control.now()
     if kept is not None and 0 <= now - kept.fetched_at < fresh_s:
-        return kept.body
+        return _object(kept.body)
     try:
         body = fetch_json(url, reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
     except FetchError as error:
         if kept is not None and now - kept.fetched_at < LAST_GOOD_S:
-            return kept.body
+            return _object(kept.body)
         raise ProviderError(error.message) from None
-    documents.keep(control.store, url, body, now=now)
+    documents.keep(control.store, url, documents.Stored(body=json.dumps(body), fetched_at=now))
     return body
+
+
+def _object(text: str) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(text)
+    return kept
 
 
 def _read(document: dict[str, Any], section: ProviderSection) -> Metadata:

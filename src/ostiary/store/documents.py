@@ -1,40 +1,38 @@
-"""The last good answers of addresses that are fetched again and again."""
+"""The last good answers of addresses that were fetched."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from ostiary.store.tables import documents
+from ostiary.store import tables
 
 if TYPE_CHECKING:
-    from ostiary.store import Store
+    from ostiary.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """A JSON object as it was fetched; `fetched_at` is seconds since the epoch."""
+class Stored:
+    """A document as it was at `fetched_at`, seconds since the epoch."""
 
-    body: dict[str, Any]
+    body: str
     fetched_at: int
 
 
-def get(store: Store, url: str) -> Document | None:
-    """Return what `url` answered last, if it ever did."""
-    query = sa.select(documents.c.body, documents.c.fetched_at).where(documents.c.url == url)
+def get(store: Store, url: str) -> Stored | None:
+    """Return what was last kept of `url`."""
+    query = sa.select(tables.documents).where(tables.documents.c.url == url)
     with store.reading() as connection:
         row = connection.execute(query).one_or_none()
-    return None if row is None else Document(body=json.loads(row.body), fetched_at=row.fetched_at)
+    return None if row is None else Stored(body=row.body, fetched_at=row.fetched_at)
 
 
-def keep(store: Store, url: str, body: dict[str, Any], *, now: int) -> Document:
-    """Keep what `url` answered `now`."""
-    changed = {"body": json.dumps(body, sort_keys=True), "fetched_at": now}
-    row = insert(documents).values(url=url, **changed).on_conflict_do_update(["url"], set_=changed)
+def keep(store: Store, url: str, document: Stored) -> None:
+    """Keep a document in place of what was kept of `url` before."""
+    values = {"body": document.body, "fetched_at": document.fetched_at}
+    row = insert(tables.documents).values(url=url, **values).on_conflict_do_update(["url"], set_=values)
     with store.changing() as connection:
         connection.execute(row)
-    return Document(body=body, fetched_at=now)
