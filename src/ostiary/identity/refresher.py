@@ -17,8 +17,9 @@ from __future__ import annotations
 import threading
 import time
 import zlib
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ostiary.control import Epoch
 from ostiary.errors import OstiaryError
@@ -34,11 +35,15 @@ if TYPE_CHECKING:
     from ostiary.control import Control
     from ostiary.identity.accounts import Account
 
+Outcome = Literal["not_asked", "answered", "in_vain"]
+
 CHECK_S: Final = 300
 ASK_S: Final = 60
 #: One call of `tick` asks about so many at most, for so long.
 BATCH: Final = 500
 BUDGET_S: Final = 20.0
+#: After so many questions in vain, one after the other, a provider is left alone until the next call of `tick`.
+MAX_IN_VAIN: Final = 5
 #: Claims that stay as they are when the provider answers without an ID token.
 _LASTING: Final = frozenset({"sub", "oid", "tid", "hd", "auth_time", "acr", "amr", "xms_edov"})
 _UNCONFIRMED: Final = "unconfirmed"
@@ -47,24 +52,28 @@ _UNCONFIRMED: Final = "unconfirmed"
 _LOCKS: Final = [threading.Lock() for _ in range(64)]
 #: When somebody was last asked about in vain, so that a provider that is down is not asked at each refresh.
 _IN_VAIN: Final[dict[tuple[str, str], int]] = {}
-_MAX_IN_VAIN: Final = 10_000
+_MAX_KEPT: Final = 10_000
 
 
 def tick(control: Control) -> None:
     """Ask about the people who are due. The runtime calls this every 30 seconds, in a thread of its own."""
     now, until = control.now(), time.monotonic() + BUDGET_S
-    down: set[str] = set()
+    in_vain: Counter[str] = Counter()
     failure: OstiaryError | None = None
     for account in accounts.due(control.store, before=now - CHECK_S, now=now, limit=BATCH):
-        if account.provider in down:
-            continue
         if time.monotonic() > until:
             break
+        if in_vain[account.provider] == MAX_IN_VAIN:
+            continue
         try:
-            if not _look(control, account.id, CHECK_S)[1]:
-                down.add(account.provider)
+            outcome = _look(control, account.id, CHECK_S)[1]
         except OstiaryError as error:
             failure = error
+            continue
+        if outcome == "answered":
+            in_vain[account.provider] = 0
+        elif outcome == "in_vain":
+            in_vain[account.provider] += 1
     if failure is not None:
         raise failure
 
@@ -95,29 +104,34 @@ def revoke_for_lost_groups(control: Control, account: Account, lost: list[str]) 
 # One person -----------------------------------------------------------------------------------------------------------
 
 
-def _look(control: Control, account_id: str, older_than: int) -> tuple[Account | None, bool]:
-    """Return the account, if the person may act, and whether the provider could be asked as far as that was due."""
+def _look(control: Control, account_id: str, older_than: int) -> tuple[Account | None, Outcome]:
+    """Return the account, if the person may act, and what became of asking the provider, where that was due."""
     account = accounts.get(control.store, account_id)
     if account is None or not may_act(control, account):
-        return None, True
-    if not account.renewable or control.now() - account.checked_at < older_than:
-        return (account if account.holds(control.now()) else None), True
+        return None, "not_asked"
+    if not _is_due(account, control.now(), older_than):
+        return _if_held(account, control.now()), "not_asked"
     with _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]:
         # Somebody else may have asked, or the person may have signed out, while this thread waited.
         account = accounts.get(control.store, account_id)
-        if account is None or account.ended_at is not None:
-            return None, True
         now, key = control.now(), (str(control.store.path.database), account_id)
-        if not account.renewable or now - account.checked_at < older_than:
-            return (account if account.holds(now) else None), True
-        if not 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
-            try:
-                return _ask(control, control.config.providers[account.provider], account), True
-            except (ProviderError, oidc.NotBelievedError):
-                if len(_IN_VAIN) >= _MAX_IN_VAIN:
-                    _IN_VAIN.clear()
-                _IN_VAIN[key] = now
-        return (account if account.holds(now) else None), False
+        if account is None or not _is_due(account, now, older_than) or 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
+            return _if_held(account, now), "not_asked"
+        try:
+            return _ask(control, control.config.providers[account.provider], account), "answered"
+        except (ProviderError, oidc.NotBelievedError):
+            if len(_IN_VAIN) >= _MAX_KEPT:
+                _IN_VAIN.clear()
+            _IN_VAIN[key] = now
+            return _if_held(account, now), "in_vain"
+
+
+def _is_due(account: Account, now: int, older_than: int) -> bool:
+    return account.renewable and account.ended_at is None and now - account.checked_at >= older_than
+
+
+def _if_held(account: Account | None, now: int) -> Account | None:
+    return account if account is not None and account.holds(now) else None
 
 
 def _ask(control: Control, section: ProviderSection, account: Account) -> Account | None:
