@@ -12,7 +12,10 @@ import json
 import re
 import secrets
 from contextlib import ExitStack
+from functools import cache
 from html import unescape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -25,19 +28,18 @@ from starlette.testclient import TestClient
 from ostiary import _core, keys
 from ostiary.compile import compile as compile_snapshot
 from ostiary.config import load
-from ostiary.control import Epoch, Person
 from ostiary.oauth.app import control_app
 from ostiary.registrar import Operator
-from ostiary.store import Store, StorePath, accounts
+from ostiary.store import Store, StorePath, accounts, clients
 from ostiary.store import epochs as stored_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from httpx2 import Response
 
     from ostiary.config import Config
+    from ostiary.control import Epoch, Person
     from ostiary.store import StoredKey
 
 START: Final = 1_800_000_000
@@ -45,6 +47,45 @@ URL: Final = "http://127.0.0.1:8811"
 #: A PKCE pair (RFC 7636 appendix B).
 VERIFIER: Final = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 CHALLENGE: Final = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+LOCAL: Final = "http://127.0.0.1:7777/callback"
+SITE: Final = "https://app.example.com/callback"
+
+#: One provider; alice, who is of the staff, reaches notes and wiki, and nobody the vault.
+OFFICE: Final = """\
+gateway: {listen: 127.0.0.1:8811, url: "http://127.0.0.1:8811"}
+people: {carol: {email: carol@example.com, issuer: sso, subject: carol}, dave: {}}
+identity:
+  providers:
+    sso: {issuer: "http://127.0.0.1:1", client_id: ostiary, email_domains: [example.com]}
+oauth: {dynamic_registration: on}
+agents:
+  desk: {owner: dave, ceiling: {servers: [notes], classes: [read]}, clients: {local: desk-client}}
+servers:
+  notes: {url: "http://127.0.0.1:9901/mcp", owner: dave, pins: off, tools: {echo: {class: read}}}
+  wiki: {url: "http://127.0.0.1:9902/mcp", owner: dave, pins: off, tools: {look: {class: read}}}
+  vault: {url: "http://127.0.0.1:9903/mcp", owner: dave, pins: off}
+policy:
+  - {name: staff, allow: {and: [{groups: {has: staff}}, {server: {in: [notes, wiki]}}]}}
+"""
+
+
+@cache
+def _empty_store() -> bytes:
+    """Return a database with all tables and nothing in them: migrating takes longer than most tests."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / "o.db"
+        Store.open_unsealed(StorePath(database=path)).close()
+        return path.read_bytes()
+
+
+def office(folder: Path, text: str = OFFICE) -> ControlSide:
+    """Return the control side of OFFICE with three clients: `ide` (public), `desk-client`, and `site` with a secret."""
+    side = ControlSide(folder, text)
+    clients.add_registered(side.store, "ide", "An IDE", [LOCAL, SITE], confidential=False, now=START)
+    clients.add_registered(side.store, "desk-client", "The desk", [LOCAL], confidential=False, now=START)
+    secret = clients.add_registered(side.store, "site", "A site", [SITE, LOCAL], confidential=True, now=START)
+    side.secret = secret or ""
+    return side
 
 
 class ControlSide:
@@ -57,6 +98,7 @@ class ControlSide:
         self._path = folder / "ostiary.yaml"
         self._path.write_text(text, encoding="utf-8")
         self._file = load(self._path)
+        (folder / "o.db").write_bytes(_empty_store())
         store = Store.open(StorePath(database=folder / "o.db"), key=None, base=folder)
         self._store = self._opened.enter_context(store)
         (folder / "audit").mkdir()
@@ -64,6 +106,8 @@ class ControlSide:
         self._opened.callback(self._journal.close)
         self._remote_keys = RemoteKeys(store, self.now)
         self.epochs: list[Epoch] = []
+        #: Of the client `site` of `office`.
+        self.secret = ""
         self.registry_changed(None)
         self.app = control_app(self)
         self._client = self._opened.enter_context(
@@ -136,8 +180,8 @@ class ControlSide:
 
     def records(self, event: str | None = None) -> list[dict[str, Any]]:
         """Return the records of an event, or all."""
-        lines = [line for file in sorted((self.folder / "audit").glob("*.jsonl")) for line in file.open()]
-        found = [json.loads(line) for line in lines]
+        files = sorted((self.folder / "audit").glob("*.jsonl"))
+        found = [json.loads(line) for file in files for line in file.read_text().splitlines()]
         return [each for each in found if event is None or each.get("event") == event]
 
     def sign_in(self, provider: str, subject: str, **said: Any) -> dict[str, str]:
@@ -171,6 +215,10 @@ class ControlSide:
         accounts.sign_in(self._store, account, tokens, session, by_email=False, replaces=None)
         return {"ostiary-session": cookie}
 
+    def staff(self, subject: str) -> dict[str, str]:
+        """Sign in somebody of the staff of OFFICE."""
+        return self.sign_in("sso", subject, groups=("staff",))
+
     def get(self, path: str, *, cookies: Mapping[str, str] | None = None, **headers: str) -> Response:
         """Ask as a browser does."""
         return self._client.get(path, headers=_headers(cookies, headers))
@@ -192,7 +240,7 @@ class ControlSide:
         asked: dict[str, str | None] = {
             "response_type": "code",
             "client_id": client_id,
-            "redirect_uri": "http://127.0.0.1:7777/callback",
+            "redirect_uri": LOCAL,
             "state": "the-state",
             "code_challenge": CHALLENGE,
             "code_challenge_method": "S256",
@@ -219,12 +267,19 @@ class ControlSide:
             "grant_type": "authorization_code",
             "client_id": client_id,
             "code": code,
-            "redirect_uri": "http://127.0.0.1:7777/callback",
+            "redirect_uri": LOCAL,
             "code_verifier": VERIFIER,
             "resource": f"{URL}/mcp/notes",
             **changes,
         }
         return self.post("/oauth/token", {name: value for name, value in form.items() if value is not None})
+
+    def tokens(self, client_id: str, cookies: Mapping[str, str], **asked: str | None) -> dict[str, Any]:
+        """Go all the way, and return the answer with the tokens."""
+        answer = self.exchange(client_id, self.code(client_id, cookies, **asked))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
 
     def refresh(self, client_id: str, token: str, **more: str) -> Response:
         """Turn a refresh token into tokens."""

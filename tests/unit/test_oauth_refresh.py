@@ -1,0 +1,287 @@
+"""Refresh tokens rotate, narrow and end; revocation and introspection by clients."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.kit.control import OFFICE, START, URL, ControlSide, office
+from tests.kit.issuer import read
+
+from ostiary.control import Epoch
+from ostiary.registrar import Operator
+from ostiary.store import accounts, registry
+from ostiary.store import clients as stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BOSS = Operator(uid=0, login="boss")
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Iterator[ControlSide]:
+    with office(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def said(side: ControlSide) -> dict[str, Any]:
+    """The answer with the first tokens of client `ide` for alice."""
+    return side.tokens("ide", side.staff("alice"))
+
+
+def basic(name: str, secret: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+
+
+# Rotation -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_refresh_brings_another_refresh_token_of_the_same_family(side: ControlSide, said: dict[str, Any]) -> None:
+    first = read(said["access_token"])[1]
+    side.now_is += 500
+    answer = side.refresh("ide", said["refresh_token"])
+    assert answer.status_code == 200
+    second = read(answer.json()["access_token"])[1]
+    assert (second["fam"], second["iat"]) == (first["fam"], START + 500)
+    assert second["jti"] != first["jti"]
+    assert answer.json()["refresh_token"] != said["refresh_token"]
+    assert side.refresh("ide", answer.json()["refresh_token"]).status_code == 200
+
+
+def test_a_refresh_token_that_is_used_again_ends_its_family(side: ControlSide, said: dict[str, Any]) -> None:
+    newest = side.refresh("ide", said["refresh_token"]).json()["refresh_token"]
+    assert side.refresh("ide", said["refresh_token"]).json()["error"] == "invalid_grant"
+    assert side.refresh("ide", newest).json()["error"] == "invalid_grant"
+    [epoch] = side.epochs
+    assert (epoch.kind, epoch.value, epoch.epoch) == ("family", read(said["access_token"])[1]["fam"], START)
+    [record] = side.records("revoked")
+    assert "used before" in record["detail"]["why"]
+
+
+def test_another_authorization_outlives_it(side: ControlSide, said: dict[str, Any]) -> None:
+    other = side.tokens("ide", side.staff("alice"))
+    for _ in range(2):
+        side.refresh("ide", said["refresh_token"])
+    assert side.refresh("ide", other["refresh_token"]).status_code == 200
+
+
+def test_a_refresh_token_of_another_client_ends_its_family(side: ControlSide, said: dict[str, Any]) -> None:
+    assert side.refresh("desk-client", said["refresh_token"]).json()["error"] == "invalid_grant"
+    assert side.refresh("ide", said["refresh_token"]).json()["error"] == "invalid_grant"
+    assert [epoch.kind for epoch in side.epochs] == ["family"]
+
+
+def test_a_refresh_token_lives_eight_hours_after_its_last_use(side: ControlSide, said: dict[str, Any]) -> None:
+    side.now_is += 8 * 3600 - 1
+    side.staff("alice")
+    again = side.refresh("ide", said["refresh_token"])
+    assert again.status_code == 200
+    side.now_is += 8 * 3600
+    side.staff("alice")
+    assert side.refresh("ide", again.json()["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("asked", "scope", "error"),
+    [
+        ({}, "mcp:read mcp:query", None),
+        ({"scope": "mcp:read"}, "mcp:read", None),
+        ({"scope": "openid mcp:query"}, "mcp:query", None),
+        ({"scope": "mcp:read mcp:update"}, None, "invalid_scope"),
+        ({"scope": "mcp:everything"}, None, "invalid_scope"),
+        ({"resource": f"{URL}/mcp/wiki"}, "mcp:read mcp:query", None),
+        ({"resource": f"{URL}/mcp/vault"}, None, "invalid_target"),
+        ({"resource": "https://elsewhere.example/mcp/notes"}, None, "invalid_target"),
+    ],
+)
+def test_a_refresh_only_narrows(
+    side: ControlSide, said: dict[str, Any], asked: dict[str, str], scope: str | None, error: str | None
+) -> None:
+    answer = side.refresh("ide", said["refresh_token"], **asked).json()
+    assert (answer.get("scope"), answer.get("error")) == (scope, error)
+    if scope is not None:
+        assert read(answer["access_token"])[1]["aud"] == asked.get("resource", f"{URL}/mcp/notes")
+        # What was left out this time can be had the next.
+        assert side.refresh("ide", answer["refresh_token"]).json()["scope"] == "mcp:read mcp:query"
+
+
+# The end of it --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("family", None),
+        ("client", "ide"),
+        ("agent", "agent:client:ide"),
+        ("subject", "human:sso:alice"),
+        ("owner", "human:sso:alice"),
+        ("third_party", "An IDE"),
+    ],
+)
+def test_a_revocation_ends_what_began_before_it(
+    side: ControlSide, said: dict[str, Any], kind: Any, value: str | None
+) -> None:
+    value = value or read(said["access_token"])[1]["fam"]
+    side.revoke([Epoch(kind=kind, value=value, epoch=START)], BOSS, why="enough")
+    assert side.refresh("ide", said["refresh_token"]).json()["error"] == "invalid_grant"
+    assert side.records("token_refused")[-1]["detail"]["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("client", "site"), ("subject", "human:sso:bob"), ("agent", "agent:local:desk")]
+)
+def test_a_revocation_of_somebody_else_ends_nothing(
+    side: ControlSide, said: dict[str, Any], kind: Any, value: str
+) -> None:
+    side.revoke([Epoch(kind=kind, value=value, epoch=START)], BOSS, why="enough")
+    assert side.refresh("ide", said["refresh_token"]).status_code == 200
+
+
+def _gone(side: ControlSide) -> None:
+    accounts.end(side.store, "human:sso:alice", now=side.now_is, why="left")
+
+
+def _disabled(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        registry.disable_person(connection, "human:sso:alice", "on leave", now=side.now_is)
+
+
+def _withdrawn(side: ControlSide) -> None:
+    accounts.withdraw(side.store, "human:sso:alice", "ide", now=side.now_is)
+
+
+def _client_removed(side: ControlSide) -> None:
+    stored.remove(side.store, "ide")
+
+
+def _client_mapped(side: ControlSide) -> None:
+    side.change(OFFICE.replace("{local: desk-client}", "{local: [desk-client, ide]}"))
+
+
+@pytest.mark.parametrize("happens", [_gone, _disabled, _withdrawn, _client_removed, _client_mapped])
+def test_who_is_not_there_any_more_gets_nothing(
+    side: ControlSide, said: dict[str, Any], happens: Callable[[ControlSide], None]
+) -> None:
+    happens(side)
+    assert side.refresh("ide", said["refresh_token"]).json()["error"] in ("invalid_grant", "invalid_client")
+
+
+def test_the_agent_of_a_client_may_be_suspended(side: ControlSide) -> None:
+    said = side.tokens("desk-client", side.staff("alice"))
+    with side.store.changing() as connection:
+        registry.suspend_agent(connection, "agent:local:desk", "seen enough", now=START)
+    assert side.refresh("desk-client", said["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+# Clients that prove who they are --------------------------------------------------------------------------------------
+
+
+def test_a_client_with_a_secret_shows_it_in_one_of_two_ways(side: ControlSide) -> None:
+    alice = side.staff("alice")
+    for how in ("basic", "post"):
+        code = side.code("site", alice)
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": "http://127.0.0.1:7777/callback"}
+        form |= {"code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "resource": f"{URL}/mcp/notes"}
+        if how == "basic":
+            answer = side.post("/oauth/token", form, Authorization=basic("site", side.secret))
+        else:
+            answer = side.post("/oauth/token", {**form, "client_id": "site", "client_secret": side.secret})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("form", "header", "error"),
+    [
+        ({"client_id": "site"}, None, "invalid_client"),
+        ({"client_id": "site", "client_secret": "wrong"}, None, "invalid_client"),
+        ({}, basic("site", "wrong"), "invalid_client"),
+        ({}, "Basic !!!", "invalid_client"),
+        ({}, "Bearer x", "invalid_client"),
+        ({}, basic("ide", "anything"), "invalid_client"),
+        ({"client_id": "ide", "client_secret": "anything"}, None, "invalid_client"),
+        ({"client_id": "nobody"}, None, "invalid_client"),
+        ({"client_id": "https://never-seen.example/client"}, None, "invalid_client"),
+        ({}, None, "invalid_client"),
+        ({"client_secret": "x", "client_id": "site"}, basic("site", "x"), "invalid_request"),
+        ({"client_id": "ide"}, basic("site", "x"), "invalid_client"),
+    ],
+)
+def test_a_client_that_does_not_prove_who_it_is_gets_nothing(
+    side: ControlSide, form: dict[str, str], header: str | None, error: str
+) -> None:
+    named = {} if header is None else {"Authorization": header}
+    answer = side.post("/oauth/token", {"grant_type": "authorization_code", "code": "x", **form}, **named)
+    assert answer.json()["error"] == error
+    if error == "invalid_client":
+        assert answer.status_code == 401
+        assert ("www-authenticate" in answer.headers) == (header is not None)
+
+
+# Revocation and introspection by clients ------------------------------------------------------------------------------
+
+
+def test_a_client_revokes_its_refresh_token_and_all_of_its_family(side: ControlSide, said: dict[str, Any]) -> None:
+    answer = side.post("/oauth/revoke", {"client_id": "ide", "token": said["refresh_token"]})
+    assert (answer.status_code, answer.text) == (200, "")
+    assert side.refresh("ide", said["refresh_token"]).json()["error"] == "invalid_grant"
+    assert [epoch.kind for epoch in side.epochs] == ["family"]
+
+
+def test_a_client_revokes_its_access_token_alone(side: ControlSide, said: dict[str, Any]) -> None:
+    assert side.post("/oauth/revoke", {"client_id": "ide", "token": said["access_token"]}).status_code == 200
+    [epoch] = side.epochs
+    assert (epoch.kind, epoch.value) == ("token", read(said["access_token"])[1]["jti"])
+    assert side.refresh("ide", said["refresh_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("which", ["access_token", "refresh_token"])
+def test_nobody_revokes_the_tokens_of_another(side: ControlSide, said: dict[str, Any], which: str) -> None:
+    answer = side.post("/oauth/revoke", {"client_id": "desk-client", "token": said[which]})
+    assert (answer.status_code, side.epochs) == (200, [])
+    assert side.refresh("ide", said["refresh_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["made-up", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "x" * 20_000])
+def test_revoking_what_is_no_token_is_fine(side: ControlSide, token: str) -> None:
+    assert side.post("/oauth/revoke", {"client_id": "ide", "token": token}).status_code == 200
+    assert side.epochs == []
+
+
+def introspect(side: ControlSide, token: str) -> dict[str, Any]:
+    answer = side.post("/oauth/introspect", {"token": token}, Authorization=basic("site", side.secret))
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_client_with_a_secret_may_ask_what_a_token_is_good_for(side: ControlSide, said: dict[str, Any]) -> None:
+    claims = read(said["access_token"])[1]
+    told = introspect(side, said["access_token"])
+    kept = ("scope", "client_id", "sub", "aud", "exp", "iat", "iss", "act", "jti")
+    assert told == {"active": True, "token_type": "Bearer", **{name: claims[name] for name in kept}}
+
+
+def test_a_token_that_counts_no_more_is_told_as_nothing_else(side: ControlSide, said: dict[str, Any]) -> None:
+    good = said["access_token"]
+    header, payload, signature = good.split(".")
+    for token in ("made-up", f"{header}.{payload}.{signature[::-1]}", said["refresh_token"]):
+        assert introspect(side, token) == {"active": False}
+    side.revoke([Epoch(kind="client", value="ide", epoch=START)], BOSS, why="enough")
+    assert introspect(side, good) == {"active": False}
+
+
+def test_an_expired_token_is_not_active(side: ControlSide, said: dict[str, Any]) -> None:
+    side.now_is += 599
+    assert introspect(side, said["access_token"])["active"]
+    side.now_is += 1
+    assert introspect(side, said["access_token"]) == {"active": False}
+
+
+def test_whoever_has_no_secret_is_told_nothing(side: ControlSide, said: dict[str, Any]) -> None:
+    answer = side.post("/oauth/introspect", {"client_id": "ide", "token": said["access_token"]})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
