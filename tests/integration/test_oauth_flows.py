@@ -54,7 +54,6 @@ def test_a_client_gets_from_the_first_401_to_a_call(client: Open, by: str, era: 
         ("python", "dcr"),
         ("fastmcp", "cimd"),
         pytest.param("typescript", "cimd", marks=NODE),
-        pytest.param("typescript", "dcr", marks=NODE),
     ],
     indirect=["client"],
 )
