@@ -54,7 +54,6 @@ def test_a_client_gets_from_the_first_401_to_a_call(client: Open, by: str, era: 
         ("python", "dcr"),
         ("fastmcp", "cimd"),
         pytest.param("typescript", "cimd", marks=NODE),
-        pytest.param("typescript", "dcr", marks=NODE),
     ],
     indirect=["client"],
 )
@@ -111,16 +110,29 @@ def test_what_more_is_denied_is_not_had_and_the_rest_stays(client: Open, house: 
 
 
 @pytest.mark.parametrize("client", CLIENTS, indirect=True)
-def test_who_may_do_nothing_is_refused_and_who_may_is_served(client: Open, house: OAuthHouse) -> None:
-    """The wrong user: bob is known, signs in, and no rule lets him do anything."""
+def test_the_wrong_person_gets_nothing_and_the_right_one_is_served(client: Open, house: OAuthHouse) -> None:
+    """Bob is known and signs in, and there is no server that he could be asked to let the client use."""
     already = len(house.upstream.calls())
     with house.browser("bob") as bob:
         visit = house.visit(bob, by="cimd")
-        with client(visit) as flow:
-            assert flow.tools == []
-            assert flow.call("echo", {"text": "x"})["code"] == 4030
-    with house.browser() as alice, client(replace(visit, browser=alice, keeps={})) as flow:
+        with denied(), client(visit):
+            pass
+        assert (house.logins(bob), house.consents(bob)) == (1, 0)
+    with house.browser() as alice, client(replace(visit, browser=alice)) as flow:
         assert flow.call("echo", {"text": "x"})["text"] == "x"
+    assert reached(house, already) == ["echo"]
+
+
+@pytest.mark.parametrize("client", CLIENTS, indirect=True)
+def test_a_client_can_do_no_more_than_the_person(client: Open, house: OAuthHouse) -> None:
+    """Dave consents to whatever the client asks for; what the rules deny him, it is denied."""
+    already = len(house.upstream.calls())
+    with house.browser("dave") as dave, client(house.visit(dave, by="cimd")) as flow:
+        assert flow.tools == ["echo", "read_file"]
+        assert flow.call("add", {"a": 1, "b": 2})["code"] == 4030
+        assert flow.call("delete_file", {"path": "/x"})["code"] == 4030
+        assert flow.call("echo", {"text": "x"})["text"] == "x"
+        assert (house.logins(dave), house.consents(dave)) == (1, 1)
     assert reached(house, already) == ["echo"]
 
 

@@ -34,6 +34,7 @@ DEVELOPERS = {
 }
 
 
+READERS = {"name": "readers", "allow": {"and": [{"groups": {"has": "readers"}}, {"action": "read"}]}}
 NO_SECRETS = {"name": "no-secrets", "deny": {"or": [{"argument/path": {"starts_with": "/etc"}}]}}
 
 NODE_PROGRAMS = {"typescript": "flow.mjs", "ai-sdk": "agent.mjs"}
@@ -86,13 +87,13 @@ def oauth_settings(
             }
             for name, url in servers.items()
         },
-        "policy": [DEVELOPERS, NO_SECRETS],
+        "policy": [DEVELOPERS, READERS, NO_SECRETS],
     }
 
 
 @dataclass
 class OAuthHouse:
-    """`with OAuthHouse(folder) as house`: alice is a developer, bob is known and may do nothing."""
+    """`with OAuthHouse(folder) as house`: alice is a developer, dave only reads, bob is known and may do nothing."""
 
     folder: Path
     servers: Sequence[str] = ("notes",)
@@ -104,6 +105,7 @@ class OAuthHouse:
             self.provider = stack.enter_context(Provider())
             self.provider.set_user("alice", email="alice@example.com", groups=["dev"])
             self.provider.set_user("bob", email="bob@example.com", groups=["sales"])
+            self.provider.set_user("dave", email="dave@example.com", groups=["readers"])
             self.documents = stack.enter_context(Documents(self.folder / "documents"))
             self.upstream = stack.enter_context(SdkServer())
             urls = dict.fromkeys(self.servers, self.upstream.url)

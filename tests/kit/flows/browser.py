@@ -165,7 +165,7 @@ class Browser:
         """Open `url`, and go on until `until` or a page from which no form leads on."""
         answer = self.client.get(url)
         sender: Page | None = None
-        for _ in range(MOST_STEPS):
+        for step in range(MOST_STEPS):
             if answer.status_code in REDIRECTS:
                 target = urljoin(str(answer.url), answer.headers["location"])
                 self._leave(sender, target)
@@ -175,7 +175,8 @@ class Browser:
                 continue
             page = Page.of(answer)
             self.pages.append(page)
-            if until is None or page.status != 200 or not page.forms or not page.forms[0].buttons:
+            lost = page.status != 200 or not page.forms or not page.forms[0].buttons
+            if until is None or lost or step > MOST_STEPS - 3:
                 return page
             sender = page
             answer = self.submit(page)

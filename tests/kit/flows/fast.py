@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from .flow import Answer, Visit
 
 
+DENIED = "Access was denied by the authorization server."
+"""What fastmcp says to `error=access_denied`."""
+
+
 @contextlib.contextmanager
 def open_browsers(browser: Browser) -> Iterator[None]:
     """Let `webbrowser.open` open `browser`, which then takes the code to the client's own port."""
@@ -102,10 +106,9 @@ def only_denial() -> Iterator[None]:
         yield
     except BaseException as error:
         said = str(inner_error(error))
-        if said == "Access was denied by the authorization server.":
-            raise DeniedError("access_denied") from error
-        if said.startswith("Authorization failed: "):
-            raise DeniedError(said.removeprefix("Authorization failed: ")) from error
+        _, failed, why = said.partition("Authorization failed: ")
+        if failed or DENIED in said:
+            raise DeniedError(why or "access_denied") from error
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
     from .browser import Browser
 
-    Answer = dict[str, Any]
-    """`{text, error}` of a result, or `{code, message, data}` of a refusal."""
-    Open = Callable[["Visit"], AbstractContextManager["Flow"]]
+
+Answer: TypeAlias = dict[str, Any]
+"""`{text, error}` of a result, or `{code, message, data}` of a refusal."""
+Open: TypeAlias = "Callable[[Visit], AbstractContextManager[Flow]]"
+"""A program: it signs in and connects while entered."""
 
 
 class DeniedError(Exception):
