@@ -21,6 +21,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ostiary import keys
+from ostiary.adminroutes import registry_routes
 from ostiary.adminsocket import ListenError, peer_uid
 from ostiary.errors import OperationError, OstiaryError
 from ostiary.oauth.token import DEFAULT_TTL_S, TokenRequest
@@ -175,6 +176,7 @@ def acts_app(runtime: Runtime) -> ASGIApp:
             Route("/lockdown", _answering(lock_down), methods=["POST"]),
             Route("/lift", _answering(lift), methods=["POST"]),
             Route("/status", _answering(status), methods=["GET"]),
+            *registry_routes(runtime, answering=_answering, body_of=_body, operator=_operator),
         ]
     )
 
