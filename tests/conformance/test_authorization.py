@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -23,7 +24,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OAuthHouse]:
 def client_of(house: OAuthHouse, by: str, redirect: str) -> list[str]:
     """The words by which the suite is told of a client that comes by a document, or has been registered."""
     if by == "document":
-        return ["--client-id", house.documents.publish("suite", redirect)]
+        return ["--client-id", house.documents.publish(f"suite-{urlsplit(redirect).port}", redirect)]
     told = {"client_name": "The suite", "redirect_uris": [redirect]}
     if by == "public":
         told["token_endpoint_auth_method"] = "none"

@@ -98,6 +98,7 @@ class OAuthHouse:
     folder: Path
     servers: Sequence[str] = ("notes",)
     changes: Mapping[str, Any] = field(default_factory=dict)
+    _seats: Iterator[int] = field(default_factory=count)
     _clients: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __enter__(self) -> Self:
@@ -124,8 +125,8 @@ class OAuthHouse:
         return f"{self.gateway.url}/mcp/{server}"
 
     def browser(self, who: str = "alice", *, denies: bool = False) -> Browser:
-        """Return the browser of a person, who is nowhere signed in yet."""
-        return Browser({"username": who}, denies=denies)
+        """Return the browser of a person, who is nowhere signed in yet, on a machine of its own."""
+        return Browser({"username": who}, denies=denies, address=f"127.0.1.{next(self._seats) % 250 + 1}")
 
     def consents(self, browser: Browser) -> int:
         """How often the person was asked for consent."""

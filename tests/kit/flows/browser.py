@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx2
@@ -132,14 +132,16 @@ class Page:
 class Browser:
     """`who` answers the questions of login forms, by name of the field; `""` stands for every other name.
 
-    `denies` presses Deny where a page has such a button. `pages` is what was shown, in order.
+    `denies` presses Deny where a page has such a button. `address` is where the person sits. `pages` is what was shown,
+    in order.
     """
 
-    def __init__(self, who: Mapping[str, str], *, denies: bool = False, verify: Any = True) -> None:
+    def __init__(self, who: Mapping[str, str], *, denies: bool = False, address: str = "127.0.0.1") -> None:
         self.who = dict(who)
         self.denies = denies
         self.pages: list[Page] = []
-        self.client = httpx2.Client(follow_redirects=False, timeout=20.0, verify=verify)
+        transport = httpx2.HTTPTransport(local_address=address)
+        self.client = httpx2.Client(follow_redirects=False, timeout=20.0, transport=transport)
         self.client.headers["Accept"] = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
 
     def __enter__(self) -> Self:

@@ -44,5 +44,7 @@ class Documents:
             "response_types": ["code"],
             **more,
         }
-        self.server.scripts[path] = answer(json.dumps(document), Content_Type="application/json")
+        self.server.scripts[path] = answer(
+            json.dumps(document), Content_Type="application/json", Cache_Control="max-age=60"
+        )
         return url
