@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.kit.desk import BY, NOW, Desk
@@ -13,6 +13,8 @@ from ostiary.store import epochs, registry, tables
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ostiary.control import EpochKind
 
 CAROL, ZOE = "human:sso:c-1", "human:sso:zoe"
 #: Family and who it belongs to: each client acts for two people, one of them through a registered agent.
@@ -36,7 +38,8 @@ def consents(desk: Desk) -> list[str]:
     return sorted(f"{row['client']}/{row['account']}" for row in desk.rows(tables.consents))
 
 
-CASES: list[tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]] = [
+Case = tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]
+CASES: list[Case] = [
     # kind, value, epochs, agents hit, families left, whether consents go with the families
     ("agent", "ship", {("agent", "agent:local:ship")}, {"agent:local:ship"}, ALL[:2], True),
     ("agent", "agent:local:ship", {("agent", "agent:local:ship")}, {"agent:local:ship"}, ALL[:2], True),
@@ -73,19 +76,10 @@ CASES: list[tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]] = 
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "made", "agents", "left", "with_consents"), CASES, ids=[f"{c[0]} {c[1]}" for c in CASES]
-)
-def test_each_kind_reaches_what_it_names_and_nothing_else(
-    desk: Desk,
-    kind: Any,
-    value: str,
-    made: set[tuple[str, str]],
-    agents: set[str],
-    left: list[str],
-    with_consents: bool,
-) -> None:
-    hit = revoke(desk.control, [(kind, value)], BY, why="because")
+@pytest.mark.parametrize("case", CASES, ids=[f"{case[0]} {case[1]}" for case in CASES])
+def test_each_kind_reaches_what_it_names_and_nothing_else(desk: Desk, case: Case) -> None:
+    kind, value, made, agents, left, with_consents = case
+    hit = revoke(desk.control, [(cast("EpochKind", kind), value)], BY, why="because")
     assert {(each.kind, each.value) for each in hit.epochs} == made
     assert {each.epoch for each in hit.epochs} == {NOW}
     assert set(hit.agents) == agents
