@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from tests.kit.desk import BY, NOW, Desk
 
+from ostiary.oauth.token import TokenRefusedError, TokenRequest
 from ostiary.revocation import RevocationError, revoke
 from ostiary.store import epochs, registry, tables
 
@@ -169,3 +170,30 @@ def test_an_ended_family_is_not_counted_again(desk: Desk) -> None:
 def test_a_human_in_person_is_untouched_when_her_agents_are_revoked(desk: Desk) -> None:
     hit = revoke(desk.control, [("owner", "carol")], BY, why=None)
     assert "subject" not in {each.kind for each in hit.epochs}
+
+
+# Tokens that operators issue -----------------------------------------------------------------------------------------
+
+
+def issue(desk: Desk, name: str) -> Any:
+    asked = TokenRequest(type="agent", name=name, server="notes")
+    return desk.control.registrar.issue_token(desk.control.config, asked, BY)
+
+
+def test_a_token_that_is_issued_in_the_second_of_a_revocation_is_later_than_it(desk: Desk) -> None:
+    assert issue(desk, "lint").grant.issued_at == NOW
+    targets: list[tuple[EpochKind, str]] = [("agent", "lint"), ("owner", "alice"), ("client", "lint")]
+    for target in targets:
+        revoked = revoke(desk.control, [target], BY, why=None).epochs[0].epoch
+        assert issue(desk, "lint").grant.issued_at == revoked + 1
+
+
+def test_an_agent_without_a_live_owner_gets_no_token(desk: Desk) -> None:
+    assert issue(desk, "ship").grant.owner == "carol"
+    desk.do("/people/disable", name="carol")
+    with pytest.raises(TokenRefusedError, match="may not act now: owner_inactive"):
+        issue(desk, "ship")
+    desk.do("/agents/suspend", name="lint")
+    with pytest.raises(TokenRefusedError, match="may not act now: agent_suspended"):
+        issue(desk, "lint")
+    assert desk.events()[-1] == "token_refused"
