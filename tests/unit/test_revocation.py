@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.kit.desk import BY, NOW, Desk
 
+from ostiary.oauth.token import TokenRefusedError, TokenRequest
 from ostiary.revocation import RevocationError, revoke
 from ostiary.store import epochs, registry, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ostiary.control import EpochKind
 
 CAROL, ZOE = "human:sso:c-1", "human:sso:zoe"
 #: Family and who it belongs to: each client acts for two people, one of them through a registered agent.
@@ -36,7 +39,8 @@ def consents(desk: Desk) -> list[str]:
     return sorted(f"{row['client']}/{row['account']}" for row in desk.rows(tables.consents))
 
 
-CASES: list[tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]] = [
+Case = tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]
+CASES: list[Case] = [
     # kind, value, epochs, agents hit, families left, whether consents go with the families
     ("agent", "ship", {("agent", "agent:local:ship")}, {"agent:local:ship"}, ALL[:2], True),
     ("agent", "agent:local:ship", {("agent", "agent:local:ship")}, {"agent:local:ship"}, ALL[:2], True),
@@ -73,19 +77,10 @@ CASES: list[tuple[str, str, set[tuple[str, str]], set[str], list[str], bool]] = 
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "made", "agents", "left", "with_consents"), CASES, ids=[f"{c[0]} {c[1]}" for c in CASES]
-)
-def test_each_kind_reaches_what_it_names_and_nothing_else(
-    desk: Desk,
-    kind: Any,
-    value: str,
-    made: set[tuple[str, str]],
-    agents: set[str],
-    left: list[str],
-    with_consents: bool,
-) -> None:
-    hit = revoke(desk.control, [(kind, value)], BY, why="because")
+@pytest.mark.parametrize("case", CASES, ids=[f"{case[0]} {case[1]}" for case in CASES])
+def test_each_kind_reaches_what_it_names_and_nothing_else(desk: Desk, case: Case) -> None:
+    kind, value, made, agents, left, with_consents = case
+    hit = revoke(desk.control, [(cast("EpochKind", kind), value)], BY, why="because")
     assert {(each.kind, each.value) for each in hit.epochs} == made
     assert {each.epoch for each in hit.epochs} == {NOW}
     assert set(hit.agents) == agents
@@ -175,3 +170,30 @@ def test_an_ended_family_is_not_counted_again(desk: Desk) -> None:
 def test_a_human_in_person_is_untouched_when_her_agents_are_revoked(desk: Desk) -> None:
     hit = revoke(desk.control, [("owner", "carol")], BY, why=None)
     assert "subject" not in {each.kind for each in hit.epochs}
+
+
+# Tokens that operators issue -----------------------------------------------------------------------------------------
+
+
+def issue(desk: Desk, name: str) -> Any:
+    asked = TokenRequest(type="agent", name=name, server="notes")
+    return desk.control.registrar.issue_token(desk.control.config, asked, BY)
+
+
+def test_a_token_that_is_issued_in_the_second_of_a_revocation_is_later_than_it(desk: Desk) -> None:
+    assert issue(desk, "lint").grant.issued_at == NOW
+    targets: list[tuple[EpochKind, str]] = [("agent", "lint"), ("owner", "alice"), ("client", "lint")]
+    for target in targets:
+        revoked = revoke(desk.control, [target], BY, why=None).epochs[0].epoch
+        assert issue(desk, "lint").grant.issued_at == revoked + 1
+
+
+def test_an_agent_without_a_live_owner_gets_no_token(desk: Desk) -> None:
+    assert issue(desk, "ship").grant.owner == "carol"
+    desk.do("/people/disable", name="carol")
+    with pytest.raises(TokenRefusedError, match="may not act now: owner_inactive"):
+        issue(desk, "ship")
+    desk.do("/agents/suspend", name="lint")
+    with pytest.raises(TokenRefusedError, match="may not act now: agent_suspended"):
+        issue(desk, "lint")
+    assert desk.events()[-1] == "token_refused"
