@@ -96,6 +96,7 @@ class ControlSide:
         self.now_is = START
         self._opened = ExitStack()
         self._path = folder / "ostiary.yaml"
+        self.text = text
         self._path.write_text(text, encoding="utf-8")
         self._file = load(self._path)
         (folder / "o.db").write_bytes(_empty_store())
@@ -174,6 +175,7 @@ class ControlSide:
 
     def change(self, text: str) -> None:
         """Put another configuration in force."""
+        self.text = text
         self._path.write_text(text, encoding="utf-8")
         self._file = load(self._path)
         self.registry_changed(None)
@@ -222,6 +224,10 @@ class ControlSide:
     def get(self, path: str, *, cookies: Mapping[str, str] | None = None, **headers: str) -> Response:
         """Ask as a browser does."""
         return self._client.get(path, headers=_headers(cookies, headers))
+
+    def options(self, path: str) -> Response:
+        """Ask as a browser does before it lets another site's page ask."""
+        return self._client.options(path, headers=_headers(None, {"Origin": "https://elsewhere.example"}))
 
     def post(
         self, path: str, form: Mapping[str, str] | str, *, cookies: Mapping[str, str] | None = None, **headers: str
