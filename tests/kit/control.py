@@ -29,7 +29,7 @@ from ostiary import _core, keys
 from ostiary.compile import compile as compile_snapshot
 from ostiary.config import load
 from ostiary.oauth.app import control_app
-from ostiary.registrar import Operator
+from ostiary.registrar import NotRecordedError, Operator
 from ostiary.store import Store, StorePath, accounts, clients
 from ostiary.store import epochs as stored_epochs
 
@@ -107,6 +107,7 @@ class ControlSide:
         self._opened.callback(self._journal.close)
         self._remote_keys = RemoteKeys(store, self.now)
         self.epochs: list[Epoch] = []
+        self.disk_is_full = False
         #: Of the client `site` of `office`.
         self.secret = ""
         self.registry_changed(None)
@@ -151,7 +152,9 @@ class ControlSide:
         return self._snapshot
 
     def record(self, kind: str, event: str, by: Operator | Person | None, **fields: Any) -> str:
-        """Append one record."""
+        """Append one record, unless the disk is full."""
+        if self.disk_is_full:
+            raise NotRecordedError("the record cannot be written: no space left on device")
         who = {"uid": by.uid, "login": by.login} if isinstance(by, Operator) else {"person": by.id} if by else None
         return self._journal.append(json.dumps({"kind": kind, "event": event, "by": who, **fields}))
 
