@@ -29,7 +29,7 @@ from ostiary import _core, keys
 from ostiary.compile import compile as compile_snapshot
 from ostiary.config import load
 from ostiary.oauth.app import control_app
-from ostiary.registrar import Operator
+from ostiary.registrar import NotRecordedError, Operator
 from ostiary.store import Store, StorePath, accounts, clients
 from ostiary.store import epochs as stored_epochs
 
@@ -96,6 +96,7 @@ class ControlSide:
         self.now_is = START
         self._opened = ExitStack()
         self._path = folder / "ostiary.yaml"
+        self.text = text
         self._path.write_text(text, encoding="utf-8")
         self._file = load(self._path)
         (folder / "o.db").write_bytes(_empty_store())
@@ -106,6 +107,7 @@ class ControlSide:
         self._opened.callback(self._journal.close)
         self._remote_keys = RemoteKeys(store, self.now)
         self.epochs: list[Epoch] = []
+        self.disk_is_full = False
         #: Of the client `site` of `office`.
         self.secret = ""
         self.registry_changed(None)
@@ -150,7 +152,9 @@ class ControlSide:
         return self._snapshot
 
     def record(self, kind: str, event: str, by: Operator | Person | None, **fields: Any) -> str:
-        """Append one record."""
+        """Append one record, unless the disk is full."""
+        if self.disk_is_full:
+            raise NotRecordedError("the record cannot be written: no space left on device")
         who = {"uid": by.uid, "login": by.login} if isinstance(by, Operator) else {"person": by.id} if by else None
         return self._journal.append(json.dumps({"kind": kind, "event": event, "by": who, **fields}))
 
@@ -174,6 +178,7 @@ class ControlSide:
 
     def change(self, text: str) -> None:
         """Put another configuration in force."""
+        self.text = text
         self._path.write_text(text, encoding="utf-8")
         self._file = load(self._path)
         self.registry_changed(None)
@@ -222,6 +227,10 @@ class ControlSide:
     def get(self, path: str, *, cookies: Mapping[str, str] | None = None, **headers: str) -> Response:
         """Ask as a browser does."""
         return self._client.get(path, headers=_headers(cookies, headers))
+
+    def options(self, path: str) -> Response:
+        """Ask as a browser does before it lets another site's page ask."""
+        return self._client.options(path, headers=_headers(None, {"Origin": "https://elsewhere.example"}))
 
     def post(
         self, path: str, form: Mapping[str, str] | str, *, cookies: Mapping[str, str] | None = None, **headers: str

@@ -88,8 +88,8 @@ def _read(asked: Asked) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise OAuthError("invalid_client_metadata", "the body is no JSON object")
     uris = _redirect_uris(said)
-    for name in _TEXTS:
-        if not isinstance(said.get(name, ""), str) or len(said.get(name, "")) > MAX_TEXT:
+    for name in (*_TEXTS, "token_endpoint_auth_method"):
+        if not isinstance(said.get(name) or "", str) or len(said.get(name) or "") > MAX_TEXT:
             raise OAuthError("invalid_client_metadata", f"{name} is not a text of at most {MAX_TEXT} characters")
     _check_by_rfc(said)
     kept = {name: said[name] for name in _TEXTS if said.get(name)}

@@ -1,0 +1,490 @@
+"""Clients: registered by an operator or by themselves, or known by a document; and where they may send a browser."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.kit.control import LOCAL, OFFICE, SITE, START, ControlSide, office, sent_back
+from tests.kit.pki import Authority
+from tests.kit.webserver import WebServer, answer
+
+from ostiary.oauth import redirects
+from ostiary.oauth.clients import shown_name
+from ostiary.oauth.documents import fresh_for
+from ostiary.oauth.registration import MOST, PER_HOUR
+from ostiary.store import clients as stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Iterator[ControlSide]:
+    with office(tmp_path) as made:
+        yield made
+
+
+# Redirect addresses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://app.example.com/callback",
+        "https://app.example.com",
+        "https://app.example.com:8443/a?b=c",
+        "https://[2001:db8::1]/a",
+        "http://127.0.0.1/callback",
+        "http://127.0.0.1:7777/callback",
+        "http://[::1]:1/",
+        "http://localhost:33418",
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "vscode://vscode.github-authentication/did-authenticate",
+        "com.example.app:/callback",
+    ],
+)
+def test_a_redirect_address_that_a_client_may_have(uri: str) -> None:
+    assert redirects.fault(uri) is None
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        None,
+        7,
+        "",
+        "callback",
+        "/callback",
+        "//app.example.com/callback",
+        "http://app.example.com/callback",
+        "http://127.0.0.1.evil.example/callback",
+        "http://127.0.0.1@evil.example/callback",
+        "http://localhost.evil.example/",
+        "http://127.1/callback",
+        "http://0x7f.0.0.1/callback",
+        "http://127.0.0.1:0/callback",
+        "http://127.0.0.1:99999/callback",
+        "https://app.example.com/callback#x",
+        "https://user@app.example.com/callback",
+        "https://*.example.com/callback",
+        "https://APP.example.com/callback",
+        "https:///callback",
+        "https:app.example.com",
+        "https://app.example.com:0/",
+        "https://app.example.com/a b",
+        "https://app.example.com/\nb",
+        "https://app.example.com\\@evil.example/",
+        'https://app.example.com/"><script>',
+        "https://app.example.com/cb?code=1",
+        "https://app.example.com/cb?iss=x",
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        "data:text/html,x",
+        "file:///etc/passwd",
+        "blob:https://app.example.com/x",
+        "about:blank",
+        "vbscript:x",
+        "ftp://app.example.com/",
+        "mailto:a@example.com",
+        "urn:ietf:wg:oauth:2.0:oob",
+        "myapp://callback",
+        "com.example.app:",
+        "https://app.example.com/" + "a" * 2000,
+    ],
+)
+def test_a_redirect_address_that_no_client_may_have(uri: object) -> None:
+    assert redirects.fault(uri) is not None
+
+
+@pytest.mark.parametrize(
+    ("uri", "registered", "same"),
+    [
+        ("http://127.0.0.1:9999/callback", LOCAL, True),
+        ("http://127.0.0.1/callback", LOCAL, True),
+        ("http://127.0.0.1:7777/callback", "http://127.0.0.1/callback", True),
+        ("http://[::1]:5/x", "http://[::1]/x", True),
+        ("http://localhost:5/", "http://localhost/", True),
+        ("http://localhost:7777/callback", LOCAL, False),
+        ("http://127.0.0.1:7777/callback/", LOCAL, False),
+        ("http://127.0.0.1:7777/callback?x=1", LOCAL, False),
+        ("http://127.0.0.1:7777/", LOCAL, False),
+        ("https://127.0.0.1:7777/callback", LOCAL, False),
+        ("http://127.0.0.1:77777/callback", LOCAL, False),
+        ("http://127.0.0.1:7777@evil.example/callback", LOCAL, False),
+        (SITE, SITE, True),
+        ("https://app.example.com:443/callback", SITE, False),
+        ("https://app.example.com:8443/callback", SITE, False),
+    ],
+)
+def test_only_on_this_machine_may_the_port_differ(uri: str, registered: str, same: bool) -> None:
+    assert redirects.matches(uri, [registered]) is same
+
+
+def test_an_answer_is_added_to_what_the_address_has() -> None:
+    assert redirects.with_answer("https://a.example/cb?x=%7e", {"code": "a b", "state": None}) == (
+        "https://a.example/cb?x=%7e&code=a+b"
+    )
+    assert redirects.with_answer("com.example.app:/cb", {"code": "c"}) == "com.example.app:/cb?code=c"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("An IDE", "An IDE"),
+        ("  two \n lines\t", "two lines"),
+        ("\u202egro.live\u202c", "gro.live"),
+        ("zero\u200bwidth\x00", "zerowidth"),
+        ("x" * 61, "x" * 59 + "…"),
+        ("\u2066", ""),
+    ],
+)
+def test_a_name_is_one_line_of_what_can_be_seen(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+
+
+# By an operator -------------------------------------------------------------------------------------------------------
+
+
+def test_the_secret_of_a_client_is_told_once_and_never_kept(side: ControlSide) -> None:
+    secret = stored.add_registered(side.store, "batch", "Batch", [SITE], confidential=True)
+    assert secret is not None
+    [row] = [client for client in stored.all_clients(side.store) if client.id == "batch"]
+    assert (row.kind, row.name, row.metadata["redirect_uris"]) == ("registered", "Batch", [SITE])
+    assert secret not in str(row)
+    assert (side.folder / "o.db").read_bytes().find(secret.encode()) == -1
+    assert stored.remove(side.store, "batch")
+    assert not stored.remove(side.store, "batch")
+
+
+@pytest.mark.parametrize(
+    ("client_id", "name", "uris"),
+    [
+        ("ide", "taken", [SITE]),
+        ("", "x", [SITE]),
+        ("two words", "x", [SITE]),
+        ("agent:local:x", "x", [SITE]),
+        ("https://app.example.com/c", "x", [SITE]),
+        ("dynamic-x", "x", [SITE]),
+        ("new", " ", [SITE]),
+        ("new", "x", []),
+        ("new", "x", [SITE] * 11),
+        ("new", "x", ["http://app.example.com/"]),
+    ],
+)
+def test_an_operator_cannot_register_what_is_no_client(
+    side: ControlSide, client_id: str, name: str, uris: list[str]
+) -> None:
+    with pytest.raises(stored.ClientError):
+        stored.add_registered(side.store, client_id, name, uris, confidential=False)
+
+
+# By themselves --------------------------------------------------------------------------------------------------------
+
+DOCUMENT = {"client_name": "A tool", "redirect_uris": [LOCAL], "token_endpoint_auth_method": "none"}
+
+
+def test_a_client_registers_itself_and_signs_its_user_in(side: ControlSide) -> None:
+    told = side.register({**DOCUMENT, "application_type": "native", "grant_types": ["authorization_code"]})
+    assert (told.status_code, told.headers["cache-control"]) == (201, "no-store")
+    said = told.json()
+    assert "client_secret" not in said
+    assert (said["client_id_issued_at"], said["redirect_uris"]) == (START, [LOCAL])
+    answer = side.tokens(said["client_id"], side.staff("alice"))
+    assert answer["scope"] == "mcp:read mcp:query"
+    assert side.records("client_registered")[0]["detail"]["client_name"] == "A tool"
+
+
+def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
+    said = side.register({"redirect_uris": [LOCAL]}).json()
+    assert (said["token_endpoint_auth_method"], said["client_secret_expires_at"]) == ("client_secret_basic", 0)
+    code = side.code(said["client_id"], side.staff("alice"))
+    assert side.exchange(said["client_id"], code).json()["error"] == "invalid_client"
+    assert side.exchange(said["client_id"], code, client_secret=said["client_secret"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"redirect_uris": None}, "invalid_redirect_uri"),
+        ({"redirect_uris": []}, "invalid_redirect_uri"),
+        ({"redirect_uris": LOCAL}, "invalid_redirect_uri"),
+        ({"redirect_uris": [LOCAL] * 11}, "invalid_redirect_uri"),
+        ({"redirect_uris": [LOCAL, "javascript:alert(1)"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["http://app.example.com/"]}, "invalid_redirect_uri"),
+        ({"client_name": 7}, "invalid_client_metadata"),
+        ({"client_name": "x" * 2001}, "invalid_client_metadata"),
+        ({"client_uri": "not a url"}, "invalid_client_metadata"),
+        ({"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
+        ({"token_endpoint_auth_method": ["none"]}, "invalid_client_metadata"),
+        ({"grant_types": ["implicit"]}, "invalid_client_metadata"),
+        ({"grant_types": ["client_credentials"]}, "invalid_client_metadata"),
+        ({"grant_types": "authorization_code"}, "invalid_client_metadata"),
+        ({"response_types": ["token"]}, "invalid_client_metadata"),
+    ],
+)
+def test_a_client_cannot_register_what_is_not_taken(side: ControlSide, change: dict[str, Any], error: str) -> None:
+    answer = side.register({**DOCUMENT, **change})
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+def test_a_registration_is_json_and_small(side: ControlSide) -> None:
+    assert side.post("/oauth/register", "a=b").status_code == 415
+    assert side.register([DOCUMENT]).status_code == 400
+    assert side.register({**DOCUMENT, "x": "y" * 65536}).status_code == 413
+
+
+def test_registration_is_off_unless_it_is_on(side: ControlSide) -> None:
+    side.change(OFFICE.replace("dynamic_registration: on", "dynamic_registration: off"))
+    assert side.register(DOCUMENT).status_code == 404
+    assert "registration_endpoint" not in side.get("/.well-known/oauth-authorization-server").json()
+
+
+def test_nobody_registers_without_end(side: ControlSide) -> None:
+    answers = [side.register(DOCUMENT) for _ in range(PER_HOUR + 1)]
+    assert [each.status_code for each in answers] == [*[201] * PER_HOUR, 429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert side.register(DOCUMENT, X_Ostiary_Client="192.0.2.8").status_code == 201
+    side.now_is += 3600
+    assert side.register(DOCUMENT).status_code == 201
+
+
+def test_there_is_an_end_to_how_many_are_registered(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        for number in range(MOST):
+            row = stored.StoredClient(
+                id=f"dynamic-{number}",
+                kind="dynamic",
+                name="x",
+                metadata={"redirect_uris": [LOCAL]},
+                created_at=START,
+                expires_at=START + DAY,
+            )
+            stored.put(connection, row)
+    assert side.register(DOCUMENT).status_code == 429
+    side.now_is += DAY
+    assert side.register(DOCUMENT).status_code == 201
+    assert len([each for each in stored.all_clients(side.store) if each.kind == "dynamic"]) == 1
+
+
+def test_a_registration_ends_a_day_later_unless_it_is_used_and_then_a_month_after_its_last_use(
+    side: ControlSide,
+) -> None:
+    unused, used = (side.register(DOCUMENT).json()["client_id"] for _ in range(2))
+    side.tokens(used, side.staff("alice"))
+    side.now_is += DAY
+    alice = side.staff("alice")
+    assert side.get(side.authorize_path(unused), cookies=alice).status_code == 400
+    side.now_is += 29 * DAY - 1
+    assert side.get(side.authorize_path(used), cookies=side.staff("alice")).status_code == 303
+    side.now_is += 30 * DAY
+    assert side.get(side.authorize_path(used), cookies=side.staff("alice")).status_code == 400
+
+
+# By a document --------------------------------------------------------------------------------------------------------
+
+
+class Site:
+    """A client's own web site on https loopback, trusted by the gateway."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = Authority()
+        (folder / "ca.pem").write_bytes(authority.cert.public_bytes(Encoding.PEM))
+        self.server = WebServer(authority.pair(), folder)
+
+    @property
+    def url(self) -> str:
+        return self.server.url("/client.json", host="localhost")
+
+    def says(self, cache: str = "max-age=600", **change: Any) -> None:
+        document = {"client_id": self.url, "client_name": "Sited", "redirect_uris": [LOCAL], **change}
+        said = {name: value for name, value in document.items() if value is not None}
+        self.server.scripts["/client.json"] = answer(json.dumps(said), Cache_Control=cache)
+
+    def is_down(self) -> None:
+        self.server.scripts["/client.json"] = answer("no", status="503 Service Unavailable")
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Iterator[tuple[ControlSide, Site]]:
+    site = Site(tmp_path)
+    danger = "danger_loopback_clients: on, ca_file: ca.pem, dynamic_registration: on"
+    with site.server, office(tmp_path, OFFICE.replace("dynamic_registration: on", danger)) as side:
+        site.says()
+        yield side, site
+
+
+def test_a_client_is_known_by_its_document(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    shown = side.get(side.authorize_path(site.url), cookies=alice)
+    assert shown.status_code == 200
+    assert "localhost" in shown.text
+    said = side.exchange(site.url, sent_back(side.allow(shown, alice))["code"]).json()
+    assert said["scope"] == "mcp:read mcp:query"
+    [record] = side.records("token_issued")
+    assert record["agent"] == f"agent:client:{site.url}"
+    assert side.refresh(site.url, said["refresh_token"]).status_code == 200
+    assert site.server.paths == ["/client.json"]
+
+
+def test_a_document_is_fetched_again_when_it_is_no_longer_fresh(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    for ahead, fetched in ((0, 1), (599, 1), (1, 2)):
+        side.now_is += ahead
+        side.get(side.authorize_path(site.url), cookies=alice)
+        assert len(site.server.paths) == fetched
+
+
+def test_a_document_that_changed_is_consented_to_again(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    said = side.tokens(site.url, alice)
+    site.says(redirect_uris=[LOCAL, "https://evil.example/"])
+    assert side.get(side.authorize_path(site.url), cookies=alice).status_code == 303
+    side.now_is += 600
+    assert side.get(side.authorize_path(site.url), cookies=alice).status_code == 200
+    assert side.refresh(site.url, said["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_a_site_that_is_down_signs_nobody_out_but_lets_nobody_in(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    said = side.tokens(site.url, alice)
+    site.is_down()
+    for at in (1 * 3600, 8 * 3600, 15 * 3600, 22 * 3600, DAY - 1):
+        side.now_is = START + at
+        assert side.get(side.authorize_path(site.url), cookies=side.staff("alice")).status_code == 400
+        said = side.refresh(site.url, said["refresh_token"]).json()
+        assert said["scope"] == "mcp:read mcp:query"
+    side.now_is += 1  # what is known of the client is a day old
+    assert side.refresh(site.url, said["refresh_token"]).json()["error"] == "invalid_client"
+
+
+def test_what_failed_is_asked_for_again_after_half_a_minute(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    site.is_down()
+    assert side.get(side.authorize_path(site.url), cookies=alice).status_code == 400
+    site.says()
+    side.now_is += 29
+    assert side.get(side.authorize_path(site.url), cookies=alice).status_code == 400
+    assert len(site.server.paths) == 1
+    side.now_is += 1
+    assert side.get(side.authorize_path(site.url), cookies=alice).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client_id": "https://localhost/other.json"},
+        {"client_id": None},
+        {"client_name": None},
+        {"client_name": " "},
+        {"redirect_uris": None},
+        {"redirect_uris": []},
+        {"redirect_uris": ["javascript:alert(1)"]},
+        {"redirect_uris": "http://127.0.0.1:7777/callback"},
+        {"token_endpoint_auth_method": "client_secret_basic"},
+        {"token_endpoint_auth_method": "client_secret_post", "client_secret": "x"},
+        {"client_secret": "x"},
+        {"token_endpoint_auth_method": "private_key_jwt"},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": []}, "jwks_uri": "https://a.example/k"},
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "http://a.example/k"},
+    ],
+)
+def test_a_document_that_does_not_hold_is_no_client(near: tuple[ControlSide, Site], change: dict[str, Any]) -> None:
+    side, site = near
+    site.says(**change)
+    refused = side.get(side.authorize_path(site.url), cookies=side.staff("alice"))
+    assert (refused.status_code, "location" in refused.headers) == (400, False)
+
+
+def test_only_the_authorization_endpoint_fetches_for_a_client_that_is_not_known(
+    near: tuple[ControlSide, Site],
+) -> None:
+    side, site = near
+    assert side.exchange(site.url, "x").json()["error"] == "invalid_client"
+    assert side.post("/oauth/revoke", {"client_id": site.url, "token": "x"}).status_code == 401
+    assert site.server.paths == []
+
+
+def test_nobody_makes_the_gateway_fetch_without_end(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    answers = [side.get(side.authorize_path(f"{site.url}{number}")).status_code for number in range(31)]
+    assert answers == [*[400] * 30, 429]
+    assert len(site.server.paths) == 30
+
+
+def test_clients_may_be_held_to_domains(near: tuple[ControlSide, Site]) -> None:
+    side, site = near
+    only = "allowed_client_id_domains: [app.example.com], danger_loopback_clients"
+    side.change(side.text.replace("danger_loopback_clients", only))
+    assert side.get(side.authorize_path(site.url), cookies=side.staff("alice")).status_code == 400
+    assert site.server.paths == []
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        "http://localhost/client.json",
+        "https://localhost",
+        "https://localhost/",
+        "https://localhost/a/../client.json",
+        "https://localhost/a/%2e%2e/client.json",
+        "https://localhost/./client.json",
+        "https://user@localhost/client.json",
+        "https://localhost/client.json#x",
+        "https://LOCALHOST/client.json",
+        "https://127.1/client.json",
+        "https://localhost/cli ent.json",
+        "HTTPS://localhost/client.json",
+        "https://localhost/" + "a" * 1024,
+    ],
+)
+def test_a_client_id_is_a_url_in_its_one_plain_form(near: tuple[ControlSide, Site], client_id: str) -> None:
+    side, site = near
+    assert side.get(side.authorize_path(client_id), cookies=side.staff("alice")).status_code == 400
+    assert site.server.paths == []
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("", 300),
+        ("max-age=0", 300),
+        ("no-store", 300),
+        ("no-cache, max-age=9000", 300),
+        ("public, max-age=9000", 9000),
+        ('max-age="9000"', 9000),
+        ("s-maxage=9000", 300),
+        ("max-age=999999999", 86400),
+        ("max-age=99999999999999999999", 300),
+    ],
+)
+def test_a_document_is_fresh_from_five_minutes_to_a_day(said: str, seconds: int) -> None:
+    assert fresh_for(said) == seconds
+
+
+def test_documents_that_nobody_let_in_make_room(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        for number in range(6):
+            row = stored.StoredClient(
+                id=f"https://{number}.example/c",
+                kind="document",
+                name="x",
+                metadata={"redirect_uris": [LOCAL]},
+                created_at=START + number,
+                expires_at=START,
+                used_at=START if number == 0 else None,
+            )
+            stored.put(connection, row)
+        stored.forget_documents(connection, keep=2)
+    left = [each.id for each in stored.all_clients(side.store) if each.kind == "document"]
+    assert left == ["https://0.example/c", "https://4.example/c", "https://5.example/c"]
