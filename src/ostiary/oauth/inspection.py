@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REVOKE_PATH: Final = "/oauth/revoke"
 INTROSPECT_PATH: Final = "/oauth/introspect"
 MAX_TOKEN: Final = 16 * 1024
-_TOLD: Final = ("scope", "client_id", "sub", "aud", "exp", "iat", "iss", "act", "jti")
+_TOLD: Final = ("scope", "client_id", "sub", "aud", "exp", "iat", "iss", "act")
 Claims = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ def introspect(control: Control, clients: Clients, asked: Asked) -> Response:
     if claims is None:
         return answer({"active": False})
     told: Claims = {name: claims[name] for name in _TOLD if name in claims}
-    return answer({"active": True, "token_type": "Bearer", **told})
+    return answer({"active": True, **told})
 
 
 def _revoke(control: Control, client_id: str, text: str) -> None:
