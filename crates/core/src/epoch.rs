@@ -191,6 +191,9 @@ impl Keys {
     fn owner(&mut self, owner: &str, snapshot: &Snapshot) {
         self.add(EpochKind::Owner, Some(owner));
         self.add(EpochKind::Owner, Some(snapshot.owner_key(owner)));
-        self.add(EpochKind::Owner, snapshot.people.iter().find(|person| person.key == owner).and_then(|p| p.id.as_deref()));
+        self.add(
+            EpochKind::Owner,
+            snapshot.people.iter().find(|person| person.key == owner).and_then(|p| p.id.as_deref()),
+        );
     }
 }

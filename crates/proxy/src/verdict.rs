@@ -23,7 +23,9 @@ pub fn refusal(reason: Reason, message: &Message, server: &Server, finding: &Fin
         Reason::Ceiling => "it is outside what this agent was registered for. Trying again will not help.".to_owned(),
         Reason::Scope => "the token does not cover it.".to_owned(),
         Reason::AgentUnknown => "the agent is not registered. Trying again will not help.".to_owned(),
-        Reason::AgentSuspended => "the agent is suspended, or its registration has ended. Trying again will not help.".to_owned(),
+        Reason::AgentSuspended => {
+            "the agent is suspended, or its registration has ended. Trying again will not help.".to_owned()
+        }
         Reason::OwnerInactive => "the agent has no live owner. Trying again will not help.".to_owned(),
         Reason::Lockdown => "everything is locked down. Try again when that is lifted.".to_owned(),
         Reason::UnknownMethod => "this method is not served. Trying again will not help.".to_owned(),

@@ -137,9 +137,7 @@ impl Gateway {
             let revocations = Revocations::new(&epochs, patience);
             gateway::Gateway::start(listen, snapshot, &secrets, journal, threads, control, revocations)
         };
-        py.detach(start)
-            .map(Self)
-            .map_err(|error| PyOSError::new_err(error.to_string()))
+        py.detach(start).map(Self).map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
     #[getter]

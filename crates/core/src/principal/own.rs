@@ -13,7 +13,8 @@ pub const CLIENT: &str = "agent:client:";
 pub(super) fn subject_id(token: &Verified) -> Result<(Kind, String), TokenError> {
     let mut parts = token.sub.splitn(3, ':');
     let kind = parts.next().and_then(Kind::from_word);
-    let whole = parts.next().is_some_and(|issuer| !issuer.is_empty()) && parts.next().is_some_and(|sub| !sub.is_empty());
+    let whole =
+        parts.next().is_some_and(|issuer| !issuer.is_empty()) && parts.next().is_some_and(|sub| !sub.is_empty());
     match kind.filter(|_| whole) {
         Some(Kind::Human) if token.act.is_empty() => {
             Err(TokenError::invalid("the token speaks for a human and does not say what acts"))

@@ -148,16 +148,21 @@ pub fn issuers() -> String {
 
 /// A snapshot with these issuers and a small registry.
 pub fn snapshot_text(issuers: &str) -> String {
-    let agent = |key: &str, id: &str, clients: &str| {
+    let agent = |key: &str, id: &str, clients: &str, rest: &str| {
         format!(
-            r#"{{"key":"{key}","id":"{id}","owner":"alice","purpose":null,"environment":null,"clients":{clients},"ceiling":{{"servers":[],"tools":null,"classes":[]}},"expires":null}}"#
+            r#"{{"key":"{key}","id":"{id}","owner":"alice","purpose":null,"environment":null,"clients":{clients},"ceiling":{{"servers":[],"tools":null,"classes":[]}},"expires":null{rest}}}"#
         )
     };
     format!(
-        r#"{{"format":1,"partial":false,"lockdown":false,"gateway":{{"url":"https://gw.test","hosts":[],"origins":[],"refusals":"error"}},"audit":{{"durability":"by_class","redact":[]}},"issuers":[{issuers}],"people":[{{"key":"alice","id":null}}],"agents":[{},{},{}],"services":[{{"key":"batch","id":"service:local:batch","owner":"alice"}},{{"key":"etl","id":"service:ec:etl","owner":"alice"}}],"servers":[],"policy":{{"timezone":"UTC","rules":[]}}}}"#,
-        agent("release-bot", "agent:local:release-bot", "[]"),
-        agent("claude", "agent:local:claude", r#"[["corp","claude-code"],["who","claude-code"]]"#),
-        agent("builder", "agent:who:builder", r#"[["who","builder-client"]]"#),
+        r#"{{"format":1,"partial":false,"lockdown":false,"gateway":{{"url":"https://gw.test","hosts":[],"origins":[],"refusals":"error"}},"audit":{{"durability":"by_class","redact":[]}},"issuers":[{issuers}],"people":[{{"key":"alice","id":null}},{{"key":"bob","id":"human:sso:bob"}}],"agents":[{},{},{}],"services":[{{"key":"batch","id":"service:local:batch","owner":"alice"}},{{"key":"etl","id":"service:ec:etl","owner":"alice"}}],"servers":[],"policy":{{"timezone":"UTC","rules":[]}}}}"#,
+        agent("release-bot", "agent:local:release-bot", "[]", ""),
+        agent(
+            "claude",
+            "agent:local:claude",
+            r#"[["corp","claude-code"],["who","claude-code"],["local","claude-local"]]"#,
+            r#","suspended":null,"third_party":"anthropic.test""#
+        ),
+        agent("builder", "agent:who:builder", r#"[["who","builder-client"]]"#, r#","suspended":"owner_inactive""#),
     )
 }
 

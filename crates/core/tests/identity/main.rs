@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+mod epochs;
 mod figures;
 mod kit;
+mod own;
 mod principal;
 mod tokens;

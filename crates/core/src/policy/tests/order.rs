@@ -1,6 +1,7 @@
 //! The order of refusals, ceilings, scopes, shadow rules, what is recorded and what is explained.
 
 use super::kit::{answer, compile, facts, house, json, names, partial, reason, rule, rule_in, rules, text};
+use crate::deny::Reason;
 use crate::facts::{Class, Facts, PrincipalType};
 use crate::json::Value;
 use crate::policy::{Memory, Verdict};
@@ -392,4 +393,83 @@ fn a_partial_snapshot_checks_nothing_that_it_does_not_know() {
     let snapshot = partial(&rules(&[everybody()]));
     let facts = r#"{"principal":{"type":"agent","id":"agent:any:x"},"server":"any","tool":"x","token":{"scope":""}}"#;
     assert_eq!(reason(&snapshot, facts), "allow");
+}
+
+#[test]
+fn a_client_that_a_person_let_act_has_the_ceiling_of_its_token() {
+    let snapshot = open();
+    let call = |who: &str, agent: &str, rest: &str| {
+        reason(&snapshot, &format!(r#"{{"principal":{{{who}}},"agent":{{"id":"{agent}"}},"server":"notes",{rest}}}"#))
+    };
+    const ALICE: &str = r#""type":"human","id":"human:corp:alice""#;
+    const BATCH: &str = r#""type":"service","id":"batch""#;
+    const BOT: &str = r#""type":"agent","id":"bot""#;
+    const CLIENT: &str = "agent:client:https://app.test/c";
+    const LIST: &str = r#""mcp_method":"tools/list","token":{"scope":"#;
+    for (who, agent, rest, expected) in [
+        (ALICE, CLIENT, r#""tool":"echo","token":{"scope":"mcp:read mcp:query"}"#, "allow"),
+        (ALICE, CLIENT, r#""tool":"echo","token":{"scope":["openid","mcp:read"]}"#, "allow"),
+        (ALICE, CLIENT, r#""tool":"write","token":{"scope":"mcp:read"}"#, "scope"),
+        (ALICE, CLIENT, &format!(r#"{LIST}"mcp:read"}}"#), "allow"),
+        // Without a class scope nothing was consented to.
+        (ALICE, CLIENT, r#""tool":"echo","token":{"scope":""}"#, "ceiling"),
+        (ALICE, CLIENT, r#""tool":"echo","token":{"scope":"openid profile"}"#, "ceiling"),
+        (ALICE, CLIENT, r#""tool":"echo","token":{"scope":7}"#, "ceiling"),
+        (ALICE, CLIENT, r#""tool":"echo","token":{}"#, "ceiling"),
+        (ALICE, CLIENT, r#""tool":"echo""#, "ceiling"),
+        (ALICE, CLIENT, &format!(r#"{LIST}"openid"}}"#), "ceiling"),
+        // Nobody but a person consents, and to nothing but a client.
+        (BATCH, CLIENT, r#""tool":"echo","token":{"scope":"mcp:read"}"#, "agent_unknown"),
+        (BOT, CLIENT, r#""tool":"echo","token":{"scope":"mcp:read"}"#, "agent_unknown"),
+        (ALICE, "agent:client:", r#""tool":"echo","token":{"scope":"mcp:read"}"#, "agent_unknown"),
+        (ALICE, "agent:clients:x", r#""tool":"echo","token":{"scope":"mcp:read"}"#, "agent_unknown"),
+        (ALICE, "agent:local:client", r#""tool":"echo","token":{"scope":"mcp:read"}"#, "agent_unknown"),
+    ] {
+        assert_eq!(call(who, agent, rest), expected, "{who} {agent} {rest}");
+    }
+    let alone = r#"{"principal":{"type":"agent","id":"agent:client:c"},"server":"notes","tool":"echo","token":{"scope":"mcp:read"}}"#;
+    assert_eq!(reason(&snapshot, alone), "agent_unknown");
+}
+
+#[test]
+fn a_client_is_its_persons_and_may_be_let_do_more() {
+    let snapshot = house(&rules(&[rule("hers", "allow", "and", &[("owner", "is", "\"alice\"")])]));
+    let found = |id: &str, tool: &str| {
+        let facts = facts(
+            &snapshot,
+            &format!(
+                r#"{{"principal":{{"type":"human","id":"{id}"}},"agent":{{"id":"agent:client:c"}},"server":"notes","tool":"{tool}","token":{{"scope":"mcp:read"}}}}"#
+            ),
+        );
+        let answer = answer(&snapshot, &facts);
+        format!("{} {}", text(answer.get("reason").unwrap()), text(answer.get("remedy").unwrap()))
+    };
+    assert_eq!(found("human:corp:alice", "echo"), "null null");
+    assert_eq!(found("human:corp:carol", "echo"), r#""no_rule" null"#);
+    assert_eq!(found("human:corp:alice", "write"), r#""scope" {"kind":"scope","scopes":["mcp:update"]}"#);
+    assert_eq!(found("human:corp:alice", "delete"), r#""scope" {"kind":"scope","scopes":["mcp:admin"]}"#);
+}
+
+#[test]
+fn a_suspended_agent_does_nothing_itself_or_for_others() {
+    const ALONE: &str = r#""principal":{"type":"agent","id":"bot"}"#;
+    const FOR_ALICE: &str = r#""principal":{"type":"human","id":"human:corp:alice"},"agent":{"id":"bot"}"#;
+    const OF_ANOTHER: &str =
+        r#""principal":{"type":"agent","id":"bot"},"agent":{"id":"narrow"},"time":"1970-01-01T00:00:01Z""#;
+    for suspended in [None, Some(Reason::AgentSuspended), Some(Reason::OwnerInactive)] {
+        let mut snapshot = open();
+        snapshot.agents.get_mut("agent:local:bot").unwrap().suspended = suspended;
+        let expected = suspended.map_or("allow", Reason::as_str);
+        for who in [ALONE, FOR_ALICE, OF_ANOTHER] {
+            for what in [r#""tool":"echo""#, r#""mcp_method":"ping""#, r#""mcp_method":"tools/list""#] {
+                assert_eq!(
+                    reason(&snapshot, &format!(r#"{{{who},"server":"notes",{what}}}"#)),
+                    expected,
+                    "{who} {what}"
+                );
+            }
+        }
+        let other = r#"{"principal":{"type":"human","id":"human:corp:alice"},"server":"notes","tool":"echo"}"#;
+        assert_eq!(reason(&snapshot, other), "allow");
+    }
 }
