@@ -7,40 +7,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import datetime
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.kit.gateway import Gateway, free_port
 from tests.kit.issuer import Issuer
 from tests.kit.openhouse import open_settings
 
-from bench.processes import cpu_s, memory
+from bench.processes import cpu_s, memory, upstream
 from bench.reuse.client import Client, Tally
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RESULTS = Path(__file__).parent.parent / "results"
 PEOPLE = 8
 GROWTH = 0.05
-
-
-@contextlib.contextmanager
-def upstream() -> Iterator[str]:
-    """The server behind, in a process of its own."""
-    words = [sys.executable, "-m", "bench.reuse.upstream"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/mcp"
-        process.terminate()
 
 
 async def load(gateway: Gateway, issuer: Issuer, clients: int, seconds: float) -> tuple[Tally, list[float]]:
@@ -83,7 +68,10 @@ def main() -> int:
     given = words.parse_args()
     issuer = Issuer()
     Path("target").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="reuse-", dir="target") as scratch, upstream() as behind:
+    with (
+        tempfile.TemporaryDirectory(prefix="reuse-", dir="target") as scratch,
+        upstream("bench.reuse.upstream") as behind,
+    ):
         folder = Path(scratch).resolve()
         issuer.write(folder / "jwks.json")
         config = open_settings(behind, issuer, listen=free_port(), admin=free_port(), tools={"echo": "read"})

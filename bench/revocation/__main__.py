@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import datetime
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,14 +23,13 @@ from tests.kit.issuer import Issuer
 from tests.kit.pki import Authority
 from tests.kit.wire import call_headers, message, tool_call
 
-from bench.processes import memory
+from bench.processes import memory, upstream
 from bench.revocation.client import Connection, Exchange
 from ostiary.cli.reach import ask
 from ostiary.store import StorePath
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
 
 RESULTS = Path(__file__).parent.parent / "results"
 PER_CONNECTION = 50
@@ -40,16 +37,6 @@ PER_AGENT = 50
 """A caller may hold 64 streams open."""
 PROBES = 5
 DEADLINE_S = 20.0
-
-
-@contextlib.contextmanager
-def upstream() -> Iterator[str]:
-    """The server behind, in a process of its own."""
-    words = [sys.executable, "-m", "bench.revocation.upstream"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/mcp"
-        process.terminate()
 
 
 @dataclass(slots=True)
@@ -129,7 +116,9 @@ async def revoke_once(scene: Scene, tally: Tally) -> None:
     probes = [asyncio.create_task(scene.refused_at(*pairs[number % 2])) for number in range(PROBES)]
     await asyncio.sleep(0.2)
     began = time.perf_counter()
-    await asyncio.to_thread(ask, scene.store, "POST", "/revoke", {"owner": "mallory", "reason": "bench"})
+    await asyncio.to_thread(
+        ask, scene.store, "POST", "/revoke", {"kind": "owner", "value": "mallory", "reason": "bench"}
+    )
     tally.answers.append((time.perf_counter() - began) * 1000)
     await asyncio.wait_for(asyncio.gather(*(each.ended.wait() for each in theirs)), DEADLINE_S)
     tally.streams += [(each.ended_at - began) * 1000 for each in theirs]
@@ -190,7 +179,10 @@ def main() -> int:
     given = words.parse_args()
     issuer, authority = Issuer(), Authority()
     Path("target").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="revocation-", dir="target") as scratch, upstream() as behind:
+    with (
+        tempfile.TemporaryDirectory(prefix="revocation-", dir="target") as scratch,
+        upstream("bench.revocation.upstream") as behind,
+    ):
         folder = Path(scratch).resolve()
         issuer.write(folder / "jwks.json")
         authority.pair().write(folder)
