@@ -49,6 +49,8 @@ log = structlog.get_logger()
 GRACE_S: Final = 10.0
 #: How long the data plane serves without word from the store, in seconds.
 PATIENCE_S: Final = 10.0
+#: No token lives longer, in seconds, clocks that differ included: what is older need not be remembered.
+LONGEST_S: Final = 3720
 
 
 class ApplyError(OperationError):
@@ -282,6 +284,7 @@ class Runtime(Authority):
             try:
                 with self.store.changing() as connection:
                     registry.note_requests(connection, json.loads(self.gateway.uses()))
+                    epoch_store.forget_tokens(connection, before=self.now() - LONGEST_S)
                 self.remote_keys.refresh(urls_of(self.file))
                 self._put_in_force(self.file, self._tls, event="snapshot_applied")
             except OstiaryError as error:
@@ -299,7 +302,7 @@ class Runtime(Authority):
 
     def _news(self) -> str:
         with self.store.reading() as connection:
-            news, self._heard = epoch_store.since(connection, self._heard)
+            news, self._heard = epoch_store.since(connection, self._heard, newer_than=self.now() - LONGEST_S)
         return _as_json(news)
 
     def snapshot(self) -> _core.Snapshot | None:

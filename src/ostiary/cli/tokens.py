@@ -71,10 +71,10 @@ def _issue(file: Path, request: TokenRequest) -> dict[str, Any]:
     if answer is not None:
         return answer
     # Loaded only where no gateway does the work.
-    from ostiary.acts import open_for_acts
+    from ostiary.acts import open_authority
     from ostiary.config import load
     from ostiary.registrar import Operator
 
     config = load(file)
-    with open_for_acts(config) as (registrar, _):
-        return registrar.issue_token(config, request, Operator.of_this_process()).as_json()
+    with open_authority(config) as authority:
+        return authority.registrar.issue_token(authority.config, request, Operator.of_this_process()).as_json()
