@@ -1,5 +1,6 @@
 // What the programs that sign in have in common: a talk with the test in lines of JSON, and what a client keeps.
 // The test plays the browser: `visit(url)` gives the query that came to the redirect URI.
+import { createHash, randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -25,6 +26,7 @@ export class Denied extends Error {}
 export class Keeper {
     constructor({ redirect, document, keeps, url, name }) {
         Object.assign(this, { redirect, keeps, url, name, clientMetadataUrl: document ?? undefined });
+        this.verifiers = new Map();
     }
 
     get redirectUrl() {
@@ -52,12 +54,11 @@ export class Keeper {
     }
 
     state() {
-        this.expected = crypto.randomUUID();
-        return this.expected;
+        return randomUUID();
     }
 
     saveCodeVerifier(verifier) {
-        this.verifier = verifier;
+        this.verifiers.set(createHash('sha256').update(verifier).digest('base64url'), verifier);
     }
 
     codeVerifier() {
@@ -69,8 +70,17 @@ export class Keeper {
         if (kind === 'all' || kind === 'client') delete this.keeps.client;
     }
 
+    /** One at a time: where a call and a stream are refused at once, the SDK asks for both, and a person sees one page. */
     async redirectToAuthorization(url) {
+        if (this.came === undefined) this.visiting ??= this.goes(new URL(url).searchParams, url);
+        await this.visiting;
+    }
+
+    async goes(asked, url) {
         this.came = await visit(url);
+        this.verifier = this.verifiers.get(asked.get('code_challenge'));
+        this.expected = asked.get('state');
+        this.visiting = undefined;
     }
 
     /** The query that came back from the browser, once. */
