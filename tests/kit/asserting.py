@@ -1,6 +1,6 @@
 """Assertions of clients and tokens of platforms, plain or as an attack wants them, and a place to show them.
 
-`tests/attacks/README.md` has the form of `assertions.json`, which this reads.
+`tests/attacks/README.md` has the form of `oauth/assertions.json`, which this reads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who the client is: `tests/attacks/assertions.json`, and what is taken."""
+"""Who the client is: `tests/attacks/oauth/assertions.json`, and what is taken."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ostiary.config import Config
 
-CASES = json.loads((Path(__file__).parents[1] / "attacks" / "assertions.json").read_text(encoding="utf-8"))
+CASES = json.loads((Path(__file__).parents[1] / "attacks" / "oauth" / "assertions.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
