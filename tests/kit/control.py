@@ -19,17 +19,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from ostiary.identity import sessions
-from ostiary.identity.accounts import Account, principal_id
-from ostiary.identity.remotekeys import RemoteKeys
-from ostiary.registry.effective import effective
 from starlette.testclient import TestClient
 
 from ostiary import _core, keys
 from ostiary.compile import compile as compile_snapshot
 from ostiary.config import load
+from ostiary.identity import sessions
+from ostiary.identity.accounts import Account, principal_id
+from ostiary.identity.remotekeys import RemoteKeys
 from ostiary.oauth.app import control_app
 from ostiary.registrar import Operator
+from ostiary.registry.effective import effective
 from ostiary.store import Store, StorePath, accounts, clients
 from ostiary.store import epochs as stored_epochs
 

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-from ostiary.authority import Authority
 
 from ostiary._core import Journal
+from ostiary.authority import Authority
 from ostiary.config import load
 from ostiary.registrar import Operator, Registrar
 from ostiary.registry.acts import LISTINGS, perform

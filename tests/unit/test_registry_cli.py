@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.applications import Starlette
+from tests.kit.configs import write
 from tests.kit.desk import HOUSE, NOW, Desk
 from typer.testing import CliRunner, Result
 
@@ -18,7 +19,6 @@ from ostiary.adminsocket import bind_unix
 from ostiary.cli import app
 from ostiary.cli.registry import plain
 from ostiary.store import tables
-from tests.kit.configs import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,13 +172,13 @@ def desk(here: Path) -> Iterator[Desk]:
     """A desk whose acts are asked for over its admin socket, as of a running gateway."""
 
     def operator(request: Request) -> Operator:
-        return admin._operator(request)  # noqa: SLF001
+        return admin._operator(request)
 
     with Desk(here) as opened:
         routes = registry_routes(
             opened.control,
-            answering=admin._answering,  # noqa: SLF001
-            body_of=admin._body,  # noqa: SLF001
+            answering=admin._answering,
+            body_of=admin._body,
             operator=operator,
         )
         server = admin.make_server(Starlette(routes=routes), unix=True)
