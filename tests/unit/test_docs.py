@@ -4,13 +4,13 @@ import json
 import re
 import subprocess
 import sys
-import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from tests.kit.guides import blocks
 from typer.core import TyperArgument, TyperGroup
 
 from ostiary._core import Journal
@@ -156,13 +156,7 @@ def test_the_commands_page_lists_every_command_with_its_options() -> None:
     assert told == program(typer.main.get_command(app), "ostiary")
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of one language in a page, without the indentation of a list that they stand in."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(text) for _, text in found]
-
-
-GUIDES = ("docs/guides/in-front-of-your-server.md", "docs/guides/without-a-browser.md")
+GUIDES = tuple(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs" / "guides").glob("*.md")))
 CONFIGURATIONS = [
     pytest.param(text, id=f"{page}-{number}")
     for page in ("README.md", *GUIDES, "docs/reference/config.md")

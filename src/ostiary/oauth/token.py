@@ -307,7 +307,7 @@ def _no_server(name: str, config: Config) -> TokenRefusedError:
 
 def _elsewhere(name: str, same: Iterable[str], config: Config) -> str:
     if name in config.people:
-        return f"{name} is a person, and people sign in at their own issuer: they get no token here"
+        return f"{name} is a person: people sign in, and their clients get tokens for them"
     if name in config.agents:
         return f"{name} is an agent: use --agent"
     if name in config.services:
