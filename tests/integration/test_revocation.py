@@ -268,9 +268,11 @@ def test_what_was_revoked_before_the_start_is_refused_from_the_first_request_on(
         assert allowed(plane.call("echo", ECHO, plane.token("bob")))
 
 
-@pytest.mark.parametrize("epochs", ["", "{}", '[{"kind": "everything", "value": "x", "epoch": 1}]', '[{"kind": "token"}]'])
+@pytest.mark.parametrize(
+    "epochs", ["", "{}", '[{"kind": "everything", "value": "x", "epoch": 1}]', '[{"kind": "token"}]']
+)
 def test_a_revocation_that_is_not_understood_is_an_error(plane: Plane, epochs: str) -> None:
-    with pytest.raises(ValueError, match="^epochs: "):
+    with pytest.raises(ValueError, match=r"^epochs: "):
         plane.core.revoke(epochs)
 
 

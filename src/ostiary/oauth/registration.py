@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ostiary.oauth.web import Asked
 
 UNUSED_S: Final = 24 * 3600
-PER_HOUR: Final = 20
+PER_HOUR: Final = 60
 MOST: Final = 1000
 MAX_TEXT: Final = 2000
 PUBLIC: Final = "none"
