@@ -54,15 +54,11 @@ pub async fn send(permit: Permit, intent: Intent, lease: Lease, work: Work, slot
     let timeout = if stays { OPENING } else { Duration::from_secs(flight.work.server().timeout_s) };
     let mut sending = pin!(upstream.send(lease, request, timeout, flight.work.holding()));
     let sent = loop {
-        let sent = async {
-            tokio::select! {
-                biased;
-                sent = sending.as_mut() => Some(sent),
-                () = flight.work.identity.standing().ended() => None,
-            }
-        };
-        if let Ok(Some(sent)) = tokio::time::timeout(CHECK, sent).await {
-            break sent;
+        tokio::select! {
+            biased;
+            sent = sending.as_mut() => break sent,
+            () = flight.work.identity.standing().ended() => {}
+            () = tokio::time::sleep(CHECK) => {}
         }
         let over = if stays { flight.overtaken() } else { flight.withheld() };
         if let Some(refusal) = over {
@@ -169,23 +165,19 @@ impl Flight {
     async fn read(&mut self, body: Incoming) -> Result<Bytes, (Refusal, Outcome)> {
         let limit = usize::try_from(self.work.server().max_response_bytes).unwrap_or(usize::MAX);
         let timeout = Duration::from_secs(self.work.server().timeout_s);
-        let standing = self.work.identity.standing();
-        let read = async {
-            tokio::select! {
-                biased;
-                () = standing.ended() => None,
-                read = Limited::new(body, limit).collect() => Some(read),
-            }
+        let read = tokio::select! {
+            biased;
+            () = self.work.identity.standing().ended() => return Err((revoked(), Outcome::Cancelled)),
+            read = Limited::new(body, limit).collect() => read,
+            () = tokio::time::sleep(timeout) => return Err((late(), Outcome::Upstream)),
         };
         let upstream = |refusal| Err((refusal, Outcome::Upstream));
-        match tokio::time::timeout(timeout, read).await {
-            Err(_) => upstream(late()),
-            Ok(None) => Err((revoked(), Outcome::Cancelled)),
-            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => {
+        match read {
+            Err(error) if error.is::<LengthLimitError>() => {
                 upstream(nonsense(&format!("it is larger than {limit} bytes")))
             }
-            Ok(Some(Err(_))) => upstream(nonsense("it broke off")),
-            Ok(Some(Ok(collected))) => {
+            Err(_) => upstream(nonsense("it broke off")),
+            Ok(collected) => {
                 let bytes = collected.to_bytes();
                 self.count(bytes.len());
                 Ok(bytes)

@@ -2,6 +2,7 @@
 
 use super::kit::{snapshot_text, text};
 use super::principal::{OWN, caller, local, verified_by, who, with_jti};
+use ostiary_core::deny::Reason;
 use ostiary_core::principal::Groups;
 use ostiary_core::snapshot::Snapshot;
 
@@ -157,7 +158,7 @@ fn an_agent_is_suspended_for_one_of_two_reasons() {
     let whole = snapshot_text("");
     let reason = |word: &str| {
         Snapshot::compile(whole.replace(r#""owner_inactive""#, word).as_bytes())
-            .map(|snapshot| snapshot.agents["agent:who:builder"].suspended.map(|reason| reason.as_str()))
+            .map(|snapshot| snapshot.agents["agent:who:builder"].suspended.map(Reason::as_str))
             .map_err(|error| error.path)
     };
     assert_eq!(reason(r#""owner_inactive""#), Ok(Some("owner_inactive")));

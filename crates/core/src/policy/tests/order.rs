@@ -397,15 +397,15 @@ fn a_partial_snapshot_checks_nothing_that_it_does_not_know() {
 
 #[test]
 fn a_client_that_a_person_let_act_has_the_ceiling_of_its_token() {
-    let snapshot = open();
-    let call = |who: &str, agent: &str, rest: &str| {
-        reason(&snapshot, &format!(r#"{{"principal":{{{who}}},"agent":{{"id":"{agent}"}},"server":"notes",{rest}}}"#))
-    };
     const ALICE: &str = r#""type":"human","id":"human:corp:alice""#;
     const BATCH: &str = r#""type":"service","id":"batch""#;
     const BOT: &str = r#""type":"agent","id":"bot""#;
     const CLIENT: &str = "agent:client:https://app.test/c";
     const LIST: &str = r#""mcp_method":"tools/list","token":{"scope":"#;
+    let snapshot = open();
+    let call = |who: &str, agent: &str, rest: &str| {
+        reason(&snapshot, &format!(r#"{{"principal":{{{who}}},"agent":{{"id":"{agent}"}},"server":"notes",{rest}}}"#))
+    };
     for (who, agent, rest, expected) in [
         (ALICE, CLIENT, r#""tool":"echo","token":{"scope":"mcp:read mcp:query"}"#, "allow"),
         (ALICE, CLIENT, r#""tool":"echo","token":{"scope":["openid","mcp:read"]}"#, "allow"),
