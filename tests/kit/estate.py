@@ -125,8 +125,8 @@ class Estate:
         return f"127.1.{seat // 250}.{seat % 250 + 1}"
 
     def browser(self, who: str) -> Browser:
-        """Return the browser of a person, signed in nowhere."""
-        return Browser({"username": who}, address=self.address())
+        """Return the browser of a person, signed in nowhere; it is open as long as the house stands."""
+        return self._stack.enter_context(Browser({"username": who}, address=self.address()))
 
     def register(self, **said: Any) -> Reply:
         """Register a client, from an address of its own."""
