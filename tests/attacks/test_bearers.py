@@ -3,16 +3,18 @@
 import json
 import re
 import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.kit.estate import App, Estate
 from tests.kit.flows.browser import Browser
 from tests.kit.issuer import new_key
 from tests.kit.wire import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CASES = json.loads((Path(__file__).parent / "oauth" / "bearers.json").read_text())
 MOMENT = re.compile(r"\$(NOW|EPOCH)([+-]\d+)?")

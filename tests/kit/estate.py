@@ -45,7 +45,7 @@ CEILING = {"servers": ["notes", "files"], "classes": ["read", "query"]}
 
 @dataclass
 class Estate:
-    """`with Estate(folder) as estate`: alice and bob are developers; mona owns the agents `bot` and `desk`."""
+    """`with Estate(folder) as estate`: alice and bob are developers, the vault is shut; mona owns `bot` and `desk`."""
 
     folder: Path
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Estate:
         self._stack.close()
 
     def _settings(self) -> dict[str, Any]:
-        urls = {"notes": self.upstream.url, "files": self.upstream.url}
+        urls = dict.fromkeys(("notes", "files", "vault"), self.upstream.url)
         ports = {"listen": free_port(), "admin": free_port()}
         config = oauth_settings(self.provider, urls, **ports, ca_file=self.documents.ca_file)
         config["people"] |= {name: {"issuer": "sso", "subject": name} for name in OWNERS}
@@ -90,7 +90,8 @@ class Estate:
             "bot": {"owner": "mona", "ceiling": CEILING},
             "desk": {"owner": "mona", "ceiling": CEILING, "clients": {"local": ["desk-client"]}},
         }
-        config["policy"] = [*config["policy"], {"name": "bots", "allow": {"and": [{"actor_type": "agent"}]}}]
+        shut = {"name": "vault", "deny": {"or": [{"server": "vault"}]}}
+        config["policy"] = [*config["policy"], {"name": "bots", "allow": {"and": [{"actor_type": "agent"}]}}, shut]
         return config | dict(self.changes)
 
     def start(self) -> None:
@@ -125,8 +126,8 @@ class Estate:
         return f"127.1.{seat // 250}.{seat % 250 + 1}"
 
     def browser(self, who: str) -> Browser:
-        """Return the browser of a person, signed in nowhere."""
-        return Browser({"username": who}, address=self.address())
+        """Return the browser of a person, signed in nowhere; it is open as long as the house stands."""
+        return self._stack.enter_context(Browser({"username": who}, address=self.address()))
 
     def register(self, **said: Any) -> Reply:
         """Register a client, from an address of its own."""
