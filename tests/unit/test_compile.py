@@ -251,11 +251,22 @@ def test_a_fault_found_by_the_core_leads_back_to_its_line(tmp_path: Path, path: 
     assert (problem.file, problem.line, problem.key) == ("ostiary.yaml", line, path)
 
 
+COMPILED = {
+    "example": EXAMPLE,
+    "smallest": with_sections(),
+    "everything": EVERYTHING,
+    "sign-in": SIGN_IN,
+    "credentials": BY_CREDENTIAL,
+}
+
+
 @CORE
-@pytest.mark.parametrize("text", [EXAMPLE, with_sections(), EVERYTHING], ids=["example", "smallest", "everything"])
+@pytest.mark.parametrize("text", COMPILED.values(), ids=list(COMPILED))
 def test_the_core_takes_what_is_compiled(tmp_path: Path, text: str) -> None:
     from ostiary._core import Snapshot
 
     key = {name: RSA_KEY[name] for name in ("kty", "kid", "n", "e")}
     config = load(write(tmp_path, text, jwks={"keys": [key]}))
-    assert len(Snapshot(compile(config, local_keys=[LOCAL_KEY])).digest) == 64
+    suspended = dict.fromkeys(config.agents, "owner_inactive")
+    for given in ({}, suspended):
+        assert len(Snapshot(compile(config, local_keys=[LOCAL_KEY], suspended=given)).digest) == 64

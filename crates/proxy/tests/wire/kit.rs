@@ -18,6 +18,7 @@ use ostiary_core::json::{Limits, Value, parse};
 use ostiary_core::snapshot::Snapshot;
 use ostiary_proxy::gateway::Gateway;
 use ostiary_proxy::journal::{Journal, new_id};
+use ostiary_proxy::revocations::Revocations;
 use ostiary_proxy::secrets::Secrets;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -131,8 +132,9 @@ impl House {
         let folder = Folder::new();
         let journal = Arc::new(Journal::open(&folder.0.join("audit"), "gw", None).unwrap());
         let secrets = secrets(credentials);
+        let (snapshot, revocations) = (plan.snapshot(), Revocations::new(&[], Duration::ZERO));
         let gateway =
-            Gateway::start("127.0.0.1:0", plan.snapshot(), &secrets, Arc::clone(&journal), 2, control).unwrap();
+            Gateway::start("127.0.0.1:0", snapshot, &secrets, Arc::clone(&journal), 2, control, revocations).unwrap();
         Self { gateway, journal, folder }
     }
 
