@@ -65,7 +65,7 @@ class Authority:
         self.push(epochs)
         named = [{"kind": epoch.kind, "value": epoch.value, "epoch": epoch.epoch} for epoch in epochs]
         try:
-            self.record("control", "revoked", by, detail={**fields, "why": why, "revoked": named})
+            self.record("control", "revoked", by, **_as_fields(fields, why=why, revoked=named))
         except NotRecordedError as error:
             log.error("the revocation is in force, and could not be recorded", error=error.message)  # noqa: TRY400
 
@@ -76,3 +76,10 @@ class Authority:
         """Read what the store now says; it counts from the next start of the gateway on."""
         del by
         self.config = effective(self.config, self.store, now=self.now()).config
+
+
+def _as_fields(told: dict[str, Any], **more: object) -> dict[str, Any]:
+    """Return what was told with a revocation as fields of its record; what is no field of its own is `detail`."""
+    own = {name: value for name, value in told.items() if name in ("principal", "agent", "token", "server")}
+    rest = {name: value for name, value in told.items() if name not in own and name != "detail"}
+    return {**own, "detail": {**told.get("detail", {}), **rest, **more}}

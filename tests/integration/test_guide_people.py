@@ -109,6 +109,11 @@ def test_an_ide_calls_as_its_person_who_sees_and_takes_back_what_she_gave(scene:
         scene.browser.submit(account, button="Revoke")
         assert ide.call(*READ)["text"] == "contents of a"
         assert len(scene.consents()) == 3, "she is asked again"
+        by = {"id": "human:sso:00u-alice"}
+        revoked = [each for each in scene.gateway.records() if each.get("event") == "revoked"]
+        assert [(each["by"], each["principal"], each["detail"]["client_id"]) for each in revoked] == [
+            (by, {"type": "human", **by}, "my-ide")
+        ]
     assert [call["params"]["name"] for call in scene.upstream.calls()] == ["read_file", "delete_file", "read_file"]
 
 

@@ -66,7 +66,7 @@ def _who(record: dict[str, Any]) -> str:
     principal = record.get("principal") or {}
     acting = record.get("agent")
     by = record.get("by") or {}
-    who = principal.get("id") or by.get("login") or "-"
+    who = principal.get("id") or by.get("login") or by.get("id") or "-"
     return _clean(f"{who} via {acting}" if acting and acting != who else str(who))
 
 

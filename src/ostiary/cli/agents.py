@@ -97,11 +97,12 @@ def show(name: NameArgument, config: ConfigOption = Path("ostiary.yaml"), as_jso
 
 def add(
     name: NameArgument,
-    owner: Annotated[str, typer.Option(help="Who answers for it, by key in `people`.", metavar="PERSON")],
+    owner: Annotated[str, typer.Option(help="Who answers for it: a key of `people`.", metavar="PERSON")],
     purpose: Annotated[str, typer.Option(help="What it is for.", metavar="TEXT")],
     server: Annotated[list[str], typer.Option(help="A server that it may call; may be repeated.", metavar="NAME")],
     classes: Annotated[
-        list[str], typer.Option("--class", help="A class of action that it may take; may be repeated.", metavar="CLASS")
+        list[str],
+        typer.Option("--class", help="What it may do: read, query, update or admin; may be repeated.", metavar="CLASS"),
     ],
     deputy: Annotated[
         str | None, typer.Option(help="Who answers for it where the owner no longer does.", metavar="PERSON")
@@ -110,10 +111,15 @@ def add(
     tool: Annotated[
         list[str] | None, typer.Option(help="The only tools that it may call; may be repeated.", metavar="SERVER/TOOL")
     ] = None,
-    expires: Annotated[str | None, typer.Option(help="When it stops working: 2027-06-30.", metavar="DATE")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="When it stops working, as in 2027-06-30.", metavar="DATE")
+    ] = None,
     third_party: Annotated[str | None, typer.Option(help="Whose agent it is, if not ours.", metavar="NAME")] = None,
     client: Annotated[
-        list[str] | None, typer.Option(help="An OAuth client that acts as this agent; may be repeated.", metavar="ID")
+        list[str] | None,
+        typer.Option(
+            help="An OAuth client that acts as this agent, as `clients list` shows it; may be repeated.", metavar="ID"
+        ),
     ] = None,
     jwks: Jwks = None,
     federated_preset: FederatedPreset = None,
@@ -145,7 +151,7 @@ def add(
 
 def hand_over(
     name: NameArgument,
-    to: Annotated[str, typer.Option(help="The next owner, by key in `people`.", metavar="PERSON")],
+    to: Annotated[str, typer.Option(help="The next owner: a key of `people`.", metavar="PERSON")],
     config: ConfigOption = Path("ostiary.yaml"),
     as_json: JsonOption = False,
 ) -> None:

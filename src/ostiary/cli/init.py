@@ -34,7 +34,8 @@ audit:
   dir: var/audit
   durability: by_class
 
-# People who answer for agents and servers. An agent without a living owner gets no token.
+# People who answer for agents and servers. An agent without a live owner can do nothing; where there is a provider, an
+# owner is live after signing in or `ostiary people confirm NAME`.
 people:
   alice: {email: alice@example.com}
 

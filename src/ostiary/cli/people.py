@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_people(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
-    """List the people whom the file declares and those who have signed in."""
+    """List the people whom the file declares and those who have signed in, and whether their agents may work."""
     found = listing(config, "/people")
     if as_json:
         print_json(found)

@@ -17,11 +17,20 @@ def register(app: typer.Typer) -> None:
 
 
 def revoke(
-    agent: Annotated[str | None, typer.Option(help="All tokens of an agent, by name or id.", metavar="ID")] = None,
-    owner: Annotated[str | None, typer.Option(help="All agents of an owner.", metavar="NAME")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="All that was issued to an agent, by name or id.", metavar="ID")
+    ] = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(help="All agents that a person owns, and all clients that act for her.", metavar="NAME"),
+    ] = None,
     client: Annotated[str | None, typer.Option(help="All that an OAuth client was granted.", metavar="ID")] = None,
-    token: Annotated[str | None, typer.Option(help="One access token, by its `jti`.", metavar="JTI")] = None,
-    third_party: Annotated[str | None, typer.Option(help="All agents of a third party.", metavar="NAME")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="One access token, by its `jti`, as recorded.", metavar="JTI")
+    ] = None,
+    third_party: Annotated[
+        str | None, typer.Option(help="All agents of a third party, as `agents list` shows it.", metavar="NAME")
+    ] = None,
     reason: ReasonOption = None,
     config: ConfigOption = Path("ostiary.yaml"),
     as_json: JsonOption = False,

@@ -46,7 +46,7 @@ def list_services(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOpti
 
 def add(
     name: NameArgument,
-    owner: Annotated[str, typer.Option(help="Who answers for it, by key in `people`.", metavar="PERSON")],
+    owner: Annotated[str, typer.Option(help="Who answers for it: a key of `people`.", metavar="PERSON")],
     purpose: Annotated[str | None, typer.Option(help="What it is for.", metavar="TEXT")] = None,
     jwks: Jwks = None,
     federated_preset: FederatedPreset = None,

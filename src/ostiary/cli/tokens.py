@@ -28,11 +28,11 @@ def issue(
         str | None,
         typer.Option(help="Scopes, as in 'mcp:read mcp:query'. By default all of the ceiling.", metavar="SCOPES"),
     ] = None,
-    ttl: Annotated[str, typer.Option(help="How long it lives: 90s, 10m; at most 60m.")] = "10m",
+    ttl: Annotated[str, typer.Option(help="How long it lives, as in 90s or 10m; at most 60m.", metavar="TIME")] = "10m",
     config: ConfigOption = Path("ostiary.yaml"),
     as_json: JsonOption = False,
 ) -> None:
-    """Issue an access token for one agent or service and one server. Each is recorded; people get none here."""
+    """Issue an access token for one agent or service and one server, and record it. People sign in instead."""
     from ostiary.oauth.token import TokenRequest, parse_ttl
 
     if (agent is None) == (service is None):

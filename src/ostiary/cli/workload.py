@@ -9,7 +9,7 @@ import typer
 
 Jwks = Annotated[
     str | None,
-    typer.Option(help="The public keys of its own assertions: a file, or an https URL.", metavar="FILE"),
+    typer.Option(help="The public keys of what it signs about itself: a file, or an https URL.", metavar="FILE|URL"),
 ]
 FederatedPreset = Annotated[
     str | None, typer.Option(help="The platform that it runs on: kubernetes, github-actions.", metavar="NAME")

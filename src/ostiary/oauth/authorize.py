@@ -219,13 +219,7 @@ def _begin(control: Control, wish: Wish, account: Account, offer: Offer, *, cons
         floor = epochs.floor(connection, epoch_keys(config, account.id, wish.client.id, actor))
         # What was revoked up to now stays so; what begins here is later, by a second if it must be.
         since = max(now, floor + 1)
-        given = consent or grants.consent(connection, wish.client.id, account.id)
-        if (
-            given is None
-            or (consent is None and given != offer.given)
-            or (consent is None and given.created_at <= floor)
-        ):
-            back(wish, "access_denied", "the consent was withdrawn meanwhile")
+        given = consent or _still_given(connection, control, wish, account, offer)
         if consent is not None:
             grants.put_consent(connection, replace(consent, created_at=since))
         family = grants.Family(
