@@ -28,7 +28,7 @@ from .issuer import Issuer, Key, compact, read
 from .provider import Provider
 from .signing import oauth_settings
 from .upstream import Upstream
-from .wire import Reply, http
+from .wire import Reply, http, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +40,7 @@ FORM = ("Content-Type", "application/x-www-form-urlencoded")
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 OWNERS = ("mona", "nina")
+SPARE_OWNERS = tuple(f"owner-{number}" for number in range(30))
 CEILING = {"servers": ["notes", "files"], "classes": ["read", "query"]}
 
 
@@ -49,6 +50,7 @@ class Estate:
 
     folder: Path
     changes: Mapping[str, Any] = field(default_factory=dict)
+    owners: Iterator[str] = field(default_factory=lambda: iter(SPARE_OWNERS))
     _seats: Iterator[int] = field(default_factory=count)
     _people: Iterator[int] = field(default_factory=count)
 
@@ -60,7 +62,7 @@ class Estate:
             self.issuer = Issuer()
             self.issuer.write(self.folder / "jwks.json")
             self.gateway = Gateway(self.folder, self._settings(), env={"OIDC_SECRET": self.provider.secret})
-            for name in ("alice", "bob", *OWNERS):
+            for name in ("alice", "bob", *OWNERS, *SPARE_OWNERS):
                 self.provider.set_user(name, email=f"{name}@example.com", groups=["dev"])
             self.start()
             stack.callback(lambda: self.gateway.end())
@@ -74,7 +76,7 @@ class Estate:
         urls = dict.fromkeys(("notes", "files", "vault"), self.upstream.url)
         ports = {"listen": free_port(), "admin": free_port()}
         config = oauth_settings(self.provider, urls, **ports, ca_file=self.documents.ca_file)
-        config["people"] |= {name: {"issuer": "sso", "subject": name} for name in OWNERS}
+        config["people"] |= {name: {"issuer": "sso", "subject": name} for name in (*OWNERS, *SPARE_OWNERS)}
         corp = {
             "issuer": self.issuer.issuer,
             "jwks": {"file": "jwks.json"},
@@ -144,8 +146,19 @@ class Estate:
     @cached_property
     def desk(self) -> App:
         """The client that operators registered, which is the agent `desk`."""
-        self.act("/clients/add", name="desk-client", redirect_uris=[CALLBACK], confidential=False)
+        self.add_client("desk-client")
         return App(estate=self, id="desk-client", third_party="")
+
+    def add_client(self, client_id: str) -> None:
+        """Register a client as operators do."""
+        self.act("/clients/add", name=client_id, redirect_uris=[CALLBACK], confidential=False)
+
+    def later(self, agent: str) -> str:
+        """Return a token of an agent that is issued after everything that was revoked of it."""
+        return wait_until(lambda: self._if_good(self.bot(agent)), what=f"a token of {agent}")
+
+    def _if_good(self, token: str) -> str:
+        return token if self.gateway.call("echo", {"text": "x"}, token).status == 200 else ""
 
     def bot(self, name: str = "bot") -> str:
         """Return a token of an agent that acts by itself."""
