@@ -148,7 +148,7 @@ def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
 
 
 def test_keys_at_a_url_serve_for_a_day_after_the_last_good_answer(away: Estate) -> None:
-    """L04: with the key server down, over a restart, the last good set; after a day none, and its tokens are refused."""
+    """L04: with the key server down, over a restart, the last good set; after a day none: its tokens are refused."""
     other = Issuer(name="url", issuer="https://url.test", kids=["url-1"])
     config, gateway = away.gateway.config, away.gateway
     token = other.token()
