@@ -75,8 +75,17 @@ class Life:
             self._on_the_page(act["browser"])
         elif "client" in act:
             self._as_client(act["client"])
-        else:
+        elif "provider" in act:
             self._at_the_provider(act)
+        elif "file" in act:
+            self.estate.undeclare(self.words["$OWNER"])
+        else:
+            self._lease_is_over()
+
+    def _lease_is_over(self) -> None:
+        """Let the last word on the owner be of long ago; the next act of an operator, or half a minute, notices."""
+        self.estate.change("UPDATE people_marks SET confirmed_at = 1 WHERE name = ?", self.words["$OWNER"])
+        self.estate.act("/people/confirm", name="nina")
 
     def _on_the_page(self, button: str) -> None:
         page = self.browser.go(f"{self.estate.gateway.url}/oauth/account")

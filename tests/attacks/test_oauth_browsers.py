@@ -166,7 +166,7 @@ def publish(case: dict[str, Any], estate: Estate) -> str:
 
 
 @pytest.mark.parametrize("case", rows("documents"))
-def test_a_document_leads_nowhere_else(case: dict[str, Any], estate: Estate, alice: Browser) -> None:
+def test_a_document_leads_nowhere_else(case: dict[str, Any], estate: Estate) -> None:
     server = estate.documents.server
     client_id = publish(case, estate)
     app = App(estate=estate, id=client_id, third_party="")
@@ -179,11 +179,12 @@ def test_a_document_leads_nowhere_else(case: dict[str, Any], estate: Estate, ali
     assert len(server.heads) - before == case["must"]["fetched"]
     assert server.paths[before:] == [urlsplit(client_id).path] * case["must"]["fetched"]
     twin = App(estate=estate, id=estate.documents.publish(f"twin-{case['id']}", CALLBACK), third_party="")
-    assert "Allow" in twin.consent_page(alice).html
+    assert "Allow" in twin.consent_page(browser).html
 
 
-def test_addresses_swapped_after_consent_are_consented_to_anew(estate: Estate, alice: Browser) -> None:
+def test_addresses_swapped_after_consent_are_consented_to_anew(estate: Estate) -> None:
     """F09: what a client shows of itself has changed since, so the person is asked again."""
+    alice = estate.browser("alice")
     url = estate.documents.publish("swapped", CALLBACK)
     app = App(estate=estate, id=url, third_party="127.0.0.1")
     tokens = app.tokens(alice)

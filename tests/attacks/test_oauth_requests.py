@@ -106,6 +106,13 @@ def check(stage: Stage, reply: Reply, must: dict[str, Any]) -> None:
         assert stage.words(words) not in text
 
 
+def test_every_case_has_an_id_of_its_own_and_a_source() -> None:
+    files = (Path(__file__).parent / "oauth").glob("*.json")
+    cases = [case for file in files for case in json.loads(file.read_text())]
+    assert len({case["id"] for case in cases}) == len(cases)
+    assert [case["id"] for case in cases if not (case["source"] and case["why"])] == []
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
 def test_a_request_gets_what_it_is_for_and_no_more(case: dict[str, Any], stage: Stage) -> None:
     gateway, upstream = stage.estate.gateway, stage.estate.upstream

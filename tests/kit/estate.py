@@ -9,6 +9,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import signal
 import sqlite3
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +24,7 @@ from ostiary.store import Store, StorePath, accounts
 
 from .flows.browser import Browser, Page
 from .flows.documents import Documents
-from .gateway import Gateway, free_port
+from .gateway import Gateway, as_yaml, free_port
 from .issuer import Issuer, Key, compact, read
 from .provider import Provider
 from .signing import oauth_settings
@@ -109,6 +110,15 @@ class Estate:
             answer = client.post(path, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def undeclare(self, person: str) -> None:
+        """Take a person out of the file, and wait until that is in force."""
+        config = self.gateway.config
+        del config["people"][person]
+        before = self.gateway.admin_get("/readyz").json()["generation"]
+        self.gateway.save(as_yaml(config))
+        self.gateway.signal(signal.SIGHUP)
+        wait_until(lambda: self.gateway.admin_get("/readyz").json()["generation"] > before, what="the change")
 
     def url(self, server: str = "notes") -> str:
         """Return the URL at which clients find a server."""
