@@ -8,6 +8,7 @@ the old one running, and is told.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import threading
@@ -28,13 +29,14 @@ from ostiary.filestate import moved, read_files, tls_pair
 from ostiary.identity.remotekeys import issuer_keys, urls_of
 from ostiary.registrar import NotRecordedError, Operator, Registrar
 from ostiary.registry.effective import Effective, effective
-from ostiary.store import credentials, registry
+from ostiary.secretref import read_secret
+from ostiary.store import credentials, registry, sweep
 from ostiary.store import epochs as epoch_store
 from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ostiary.config import Config
@@ -66,11 +68,21 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Compiled:
-    snapshot: _core.Snapshot
+class _Draft:
     data: bytes
     locked_down: bool
     found: Effective
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    def build(self) -> _core.Snapshot:
+        """Return the snapshot. Raises `ConfigError`."""
+        try:
+            return _core.Snapshot(self.data)
+        except _core.SnapshotError as error:
+            raise ConfigError([snapshot_problem(self.found.config, error.path, error.message)]) from error
 
 
 class Runtime(Authority):
@@ -127,20 +139,23 @@ class Runtime(Authority):
         self.registrar.record_lockdown(None)
         self.control_socket = bind_unix(self.store.path.control_socket)
         self.remote_keys.refresh(urls_of(self.file))
-        compiled = self._compile(self.file)
-        self.config = compiled.found.config
-        digest = self.registrar.store.keep_snapshot(compiled.data, now=self.registrar.now())
+        for unset in self._unset_secrets():
+            log.warning(unset)
+        draft = self._draft(self.file)
+        snapshot, self.config = draft.build(), draft.found.config
+        digest = self.registrar.store.keep_snapshot(draft.data, now=self.registrar.now())
         self._tls = tls_pair(self.config)
-        self._secrets = self._current_secrets(self._tls)
+        self._secrets = self._current_secrets(self.file, self._tls)
+        news, self._heard = self._news()
         self._record_snapshot("gateway_started", digest, Operator.of_this_process())
         try:
             self._gateway = _core.Gateway(
                 self.config.gateway.listen,
-                compiled.snapshot,
+                snapshot,
                 self._secrets,
                 self._journal,
                 threads=max(2, os.cpu_count() or 2),
-                epochs=self._news(),
+                epochs=news,
                 control=str(self.store.path.control_socket),
                 patience=PATIENCE_S,
             )
@@ -153,7 +168,7 @@ class Runtime(Authority):
                 f"gateway.listen {self.config.gateway.listen} cannot be had: {error}",
                 hint="another process may hold the address",
             ) from error
-        self._digest, self.locked_down, self._compiled = digest, compiled.locked_down, compiled.snapshot
+        self._digest, self.locked_down, self._compiled = digest, draft.locked_down, snapshot
         self.registrar.snapshot = digest
         self.generation = 1
         log.info(
@@ -194,6 +209,7 @@ class Runtime(Authority):
                 return {**take_stamps(self.file.sources), **stamps}
             self.remote_keys.refresh(urls_of(config))
             try:
+                self._record_settings(config)
                 changed = self._put_in_force(config, tls_pair(config), event="snapshot_applied")
             except ConfigError as error:
                 self._refuse_reload(cause, [str(problem) for problem in error.problems])
@@ -228,7 +244,7 @@ class Runtime(Authority):
             block=problems,
         )
 
-    def _compile(self, file: Config) -> _Compiled:
+    def _draft(self, file: Config) -> _Draft:
         store, now = self.store, self.now()
         keys.ensure_key(store, now=now)
         found = effective(file, store, now=now)
@@ -240,44 +256,49 @@ class Runtime(Authority):
             suspended=found.suspended,
             remote_keys=issuer_keys(found.config, self.remote_keys, now=now),
         )
-        try:
-            snapshot = _core.Snapshot(data)
-        except _core.SnapshotError as error:
-            raise ConfigError([snapshot_problem(file, error.path, error.message)]) from error
-        return _Compiled(snapshot=snapshot, data=data, locked_down=locked_down, found=found)
+        return _Draft(data=data, locked_down=locked_down, found=found)
 
     def _put_in_force(
         self, file: Config, tls: Pair | None, *, event: str | None, by: Operator | Person | None = None
     ) -> bool:
         """Compile and apply; false if nothing changes. With an `event` it is recorded first, or not done at all."""
-        compiled = self._compile(file)
-        secrets = self._current_secrets(tls)
-        if compiled.snapshot.digest == self._digest and secrets == self._secrets:
-            self.config = compiled.found.config
+        draft = self._draft(file)
+        secrets = self._current_secrets(file, tls)
+        if draft.digest == self._digest and secrets == self._secrets:
+            self.config = draft.found.config
             return False
-        digest = self.registrar.store.keep_snapshot(compiled.data, now=self.registrar.now())
+        snapshot = draft.build()
+        digest = self.registrar.store.keep_snapshot(draft.data, now=self.registrar.now())
         if event is not None:
             self._record_snapshot(event, digest, by)
         try:
-            self.generation = self.gateway.apply(compiled.snapshot, secrets)
+            self.generation = self.gateway.apply(snapshot, secrets)
         except ValueError as error:
             raise ApplyError(f"the data plane does not take the change: {error}") from error
-        self._digest, self._secrets, self.locked_down = digest, secrets, compiled.locked_down
-        self.config, self._compiled = compiled.found.config, compiled.snapshot
+        self._digest, self._secrets, self.locked_down = digest, secrets, draft.locked_down
+        self.config, self._compiled = draft.found.config, snapshot
         self._tls = tls
         self.registrar.snapshot = digest
         return True
 
-    def _current_secrets(self, tls: Pair | None) -> str:
-        shown = credentials.header_values(self.store, self.file.servers)
+    def _current_secrets(self, file: Config, tls: Pair | None) -> str:
+        shown = credentials.header_values(self.store, file.servers)
         return keys.gateway_secrets(self.store, now=self.now(), tls=tls, credentials=shown)
 
     def _record_snapshot(self, event: str, digest: str, by: Operator | Person | None) -> None:
         detail = {"before": self._digest or None}
         self.registrar.record("admin", event, by, snapshot=digest, detail=detail)
 
+    def _record_settings(self, config: Config) -> None:
+        """Record a change of what the control side alone knows, of which no snapshot tells."""
+        sections = [name for name in ("providers", "oauth") if getattr(config, name) != getattr(self.file, name)]
+        if sections:
+            self.record("admin", "settings_applied", None, detail={"sections": sections})
+
     def tick(self) -> None:
         """Do what comes with time: keys that retire or arrive, owners whose lease runs out, a change to make again."""
+        # Before taking turns: addresses that do not answer must not keep a lockdown waiting.
+        self.remote_keys.refresh(urls_of(self.config))
         with self._turn:
             if self._to_do_again:
                 self.reload("another try")
@@ -285,7 +306,7 @@ class Runtime(Authority):
                 with self.store.changing() as connection:
                     registry.note_requests(connection, json.loads(self.gateway.uses()))
                     epoch_store.forget_tokens(connection, before=self.now() - LONGEST_S)
-                self.remote_keys.refresh(urls_of(self.file))
+                    sweep.forget(connection, now=self.now())
                 self._put_in_force(self.file, self._tls, event="snapshot_applied")
             except OstiaryError as error:
                 log.error("what comes with time cannot be brought up to date", error=str(error))  # noqa: TRY400
@@ -298,12 +319,19 @@ class Runtime(Authority):
 
     def hear(self) -> None:
         """Tell the data plane what the store knows of revocations. Raises `StoreError`; it then waits for word."""
-        self.gateway.revoke(self._news())
+        news, newest = self._news()
+        self.gateway.revoke(news)
+        self._heard = newest
 
-    def _news(self) -> str:
+    def _news(self) -> tuple[str, int]:
         with self.store.reading() as connection:
-            news, self._heard = epoch_store.since(connection, self._heard, newer_than=self.now() - LONGEST_S)
-        return _as_json(news)
+            news, newest = epoch_store.since(connection, self._heard, newer_than=self.now() - LONGEST_S)
+        return _as_json(news), newest
+
+    def _unset_secrets(self) -> Iterator[str]:
+        for name, provider in self.file.providers.items():
+            if provider.client_secret is not None and read_secret(provider.client_secret, self.file.folder) is None:
+                yield f"identity.providers.{name}: {provider.client_secret} cannot be read, so nobody can sign in there"
 
     def snapshot(self) -> _core.Snapshot | None:
         """Return the snapshot in force."""

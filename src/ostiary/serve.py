@@ -155,8 +155,11 @@ async def _tick(runtime: Runtime) -> None:
 
 async def _refresh(runtime: Runtime) -> None:
     """Ask the providers of people who are signed in whether they are still there."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + TICK_S
     while True:
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        due = loop.time() + TICK_S
         with _surviving(runtime, "asking the providers"):
             await asyncio.to_thread(refresher.tick, runtime)
 

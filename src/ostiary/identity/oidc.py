@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
@@ -16,6 +15,7 @@ from ostiary.fetch import Fetched, FetchError, Reach, fetch
 from ostiary.identity import discovery, idtoken, presets
 from ostiary.identity.discovery import MAX_BYTES, TIMEOUT_S, Metadata, ProviderError
 from ostiary.oauth.routes import CALLBACK_PATH
+from ostiary.secretref import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -253,14 +253,7 @@ def _with_query(endpoint: str, asked: Mapping[str, str]) -> str:
 
 def _secret(reference: str, config: Config) -> str:
     """Return the secret behind `env:NAME` or `file:PATH`. Raises `ProviderError`, which never holds it."""
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        text = os.environ.get(name)
-    else:
-        try:
-            text = (config.folder / name).read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError):
-            text = None
-    if not text:
+    text = read_secret(reference, config.folder)
+    if text is None:
         raise ProviderError(f"the client secret {reference} is not there", hint="set it where the gateway runs")
     return text

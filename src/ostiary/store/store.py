@@ -231,7 +231,9 @@ class Store:
 
 
 def _engine(database: Path) -> sa.Engine:
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(database)), connect_args={"timeout": BUSY_TIMEOUT_S})
+    # No limit on connections: whoever tells the data plane what is revoked must not wait for those who sign in.
+    url = sa.URL.create("sqlite", database=str(database))
+    engine = sa.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
