@@ -29,14 +29,14 @@ from ostiary.filestate import moved, read_files, tls_pair
 from ostiary.identity.remotekeys import issuer_keys, urls_of
 from ostiary.registrar import NotRecordedError, Operator, Registrar
 from ostiary.registry.effective import Effective, effective
-from ostiary.secretref import read_secret
+from ostiary.secretref import unset_secrets
 from ostiary.store import credentials, registry, sweep
 from ostiary.store import epochs as epoch_store
 from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ostiary.config import Config
@@ -139,7 +139,7 @@ class Runtime(Authority):
         self.registrar.record_lockdown(None)
         self.control_socket = bind_unix(self.store.path.control_socket)
         self.remote_keys.refresh(urls_of(self.file))
-        for unset in self._unset_secrets():
+        for unset in unset_secrets(self.file):
             log.warning(unset)
         draft = self._draft(self.file)
         snapshot, self.config = draft.build(), draft.found.config
@@ -327,11 +327,6 @@ class Runtime(Authority):
         with self.store.reading() as connection:
             news, newest = epoch_store.since(connection, self._heard, newer_than=self.now() - LONGEST_S)
         return _as_json(news), newest
-
-    def _unset_secrets(self) -> Iterator[str]:
-        for name, provider in self.file.providers.items():
-            if provider.client_secret is not None and read_secret(provider.client_secret, self.file.folder) is None:
-                yield f"identity.providers.{name}: {provider.client_secret} cannot be read, so nobody can sign in there"
 
     def snapshot(self) -> _core.Snapshot | None:
         """Return the snapshot in force."""

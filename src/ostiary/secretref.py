@@ -6,7 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from ostiary.config import Config
 
 
 def read_secret(reference: str, base: Path) -> str | None:
@@ -18,3 +21,10 @@ def read_secret(reference: str, base: Path) -> str | None:
         return (base / name).read_text("utf-8").rstrip("\r\n") or None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def unset_secrets(config: Config) -> Iterator[str]:
+    """Yield what must be told at a start: secrets that are not where the gateway runs, though its file is in order."""
+    for name, provider in config.providers.items():
+        if provider.client_secret is not None and read_secret(provider.client_secret, config.folder) is None:
+            yield f"identity.providers.{name}: {provider.client_secret} cannot be read, so nobody can sign in there"
