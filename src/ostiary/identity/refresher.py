@@ -21,7 +21,6 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ostiary.control import Epoch
 from ostiary.errors import OstiaryError
 from ostiary.identity import oidc, presets
 from ostiary.identity.discovery import ProviderError
@@ -29,11 +28,12 @@ from ostiary.identity.sessions import may_act
 from ostiary.store import accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ostiary.config import ProviderSection
-    from ostiary.control import Control
+    from ostiary.control import Control, Epoch
     from ostiary.identity.accounts import Account
+    from ostiary.store.accounts import Kept
 
 Outcome = Literal["not_asked", "answered", "in_vain"]
 
@@ -86,19 +86,11 @@ def confirm(control: Control, account_id: str) -> Account | None:
     return _look(control, account_id, ASK_S)[0]
 
 
-def lost_groups(before: Account, after: Account) -> list[str]:
-    """Return the groups that the person is no longer in; none where they could not be obtained."""
-    if after.groups_error is not None:
-        return []
-    return sorted(set(before.groups or ()) - set(after.groups or ()))
-
-
-def revoke_for_lost_groups(control: Control, account: Account, lost: list[str]) -> None:
-    """End what acts in the person's name with groups that she has no longer. Clients may sign in again at once."""
-    now = control.now()
-    accounts.end_families(control.store, account.id, now=now, why="groups_removed")
-    detail = {"provider": account.provider, "groups": lost[:20]}
-    _revoke(control, account, now, "groups_removed", detail)
+def enforce_lost_groups(control: Control, kept: Kept) -> None:
+    """Put in force what the store revoked with an account, as the person has lost groups."""
+    if kept.epochs:
+        detail = {"provider": kept.account.provider, "groups": list(kept.lost[:20])}
+        _enforce(control, kept.account, kept.epochs, "groups_removed", detail)
 
 
 # One person -----------------------------------------------------------------------------------------------------------
@@ -166,9 +158,10 @@ def _ask(control: Control, section: ProviderSection, account: Account) -> Accoun
         checked_at=control.now(),
     )
     kept = accounts.checked(control.store, changed)
-    if kept is not None and (lost := lost_groups(account, kept)):
-        revoke_for_lost_groups(control, kept, lost)
-    return kept
+    if kept is None:
+        return None
+    enforce_lost_groups(control, kept)
+    return kept.account
 
 
 def _confirmed(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,15 +179,16 @@ def _confirmed(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, 
 
 
 def _end(control: Control, account: Account, why: str) -> None:
-    now = control.now()
-    if not accounts.end(control.store, account.id, now=now, why=why):
+    revoked = accounts.end(control.store, account.id, now=control.now(), why=why)
+    if not revoked:
         return
-    _revoke(control, account, now, why, {"provider": account.provider})
-    if account.person is not None:
-        control.registry_changed(None)
+    try:
+        _enforce(control, account, revoked, why, {"provider": account.provider})
+    finally:
+        if account.person is not None:
+            control.registry_changed(None)
 
 
-def _revoke(control: Control, account: Account, now: int, why: str, detail: dict[str, Any]) -> None:
-    epoch = Epoch(kind="subject", value=account.id, epoch=now, reason=why)
+def _enforce(control: Control, account: Account, epochs: Sequence[Epoch], why: str, detail: dict[str, Any]) -> None:
     principal = {"type": "human", "id": account.id}
-    control.revoke([epoch], None, why=why, principal=principal, detail=detail)
+    control.revoke(epochs, None, why=why, principal=principal, detail=detail)

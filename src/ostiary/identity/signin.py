@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ostiary.control import Epoch, Person
+from ostiary.control import Person
 from ostiary.errors import OstiaryError
 from ostiary.identity import discovery, oidc, presets, sessions
 from ostiary.identity.accounts import Account, principal_id, vouched
 from ostiary.identity.discovery import ProviderError
-from ostiary.identity.refresher import confirm, lost_groups, revoke_for_lost_groups
+from ostiary.identity.refresher import confirm, enforce_lost_groups
 from ostiary.identity.sessions import BrowserSession, current, is_from
 from ostiary.store import accounts
 
@@ -195,7 +195,7 @@ def _let_in(
     by = Person(id=account.id)
     control.record("control", "signed_in", by, principal=_principal(account.id), decision="allow", detail=detail)
     old = sessions.cookie(control.config, "session", cookies)
-    account = accounts.sign_in(
+    kept = accounts.sign_in(
         control.store,
         account,
         accounts.Tokens(refresh=answer.refresh_token, id_token=answer.id_token),
@@ -205,10 +205,11 @@ def _let_in(
         by_email=by_email,
         replaces=None if old is None else sessions.digest(old),
     )
-    if before is not None and (lost := lost_groups(before, account)):
-        revoke_for_lost_groups(control, account, lost)
-    if account.person is not None and _was_away(before, account, control.config.oauth.owner_lease):
-        control.registry_changed(by)
+    try:
+        enforce_lost_groups(control, kept)
+    finally:
+        if kept.account.person is not None and _was_away(before, kept.account, control.config.oauth.owner_lease):
+            control.registry_changed(by)
     return Redirect(url=flow.target, set_cookies=(sessions.set_cookie(control.config, "session", secret),))
 
 
@@ -229,10 +230,9 @@ def sign_out(control: Control, session: BrowserSession) -> Redirect:
     """
     account, now = session.account, control.now()
     hint = accounts.id_token(control.store, session.hash)
-    accounts.sign_out(control.store, account.id, now=now)
+    revoked = accounts.sign_out(control.store, account.id, now=now)
     by, principal = Person(id=account.id), _principal(account.id)
-    epoch = Epoch(kind="subject", value=account.id, epoch=now, reason="signed_out")
-    control.revoke([epoch], by, why="signed_out", principal=principal, detail={"provider": account.provider})
+    control.revoke(revoked, by, why="signed_out", principal=principal, detail={"provider": account.provider})
     control.record("control", "signed_out", by, principal=principal, detail={"provider": account.provider})
     return Redirect(
         url=end_session_url(control, account, hint) or "",
@@ -252,14 +252,13 @@ def end_session_url(control: Control, account: Account, hint: str | None = None)
 def withdraw(control: Control, session: BrowserSession, client: str) -> bool:
     """Take back what the person allowed a client, and end what grew from it. Whether there was such a consent."""
     account, now = session.account, control.now()
-    families = accounts.withdraw(control.store, account.id, client, now=now)
-    if families is None:
+    revoked = accounts.withdraw(control.store, account.id, client, now=now)
+    if revoked is None:
         return False
-    epochs = [Epoch(kind="family", value=family, epoch=now, reason="consent_withdrawn") for family in families]
     fields = {"principal": _principal(account.id), "detail": {"client_id": client}}
     by = Person(id=account.id)
-    if epochs:
-        control.revoke(epochs, by, why="consent_withdrawn", **fields)
+    if revoked:
+        control.revoke(revoked, by, why="consent_withdrawn", **fields)
     control.record("control", "consent_withdrawn", by, **fields)
     return True
 
