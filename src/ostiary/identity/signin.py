@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ostiary.control import Person
 from ostiary.errors import OstiaryError
-from ostiary.identity import discovery, oidc, presets, sessions
+from ostiary.identity import attempts, discovery, oidc, presets, sessions
 from ostiary.identity.accounts import Account, principal_id, vouched
 from ostiary.identity.discovery import ProviderError
 from ostiary.identity.refresher import confirm, enforce_lost_groups
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FLOW_S: Final = 600
-MAX_TARGET: Final = 8192
+MAX_TARGET: Final = 4096
 #: A path below `/oauth/` on this gateway, with a query or without; nothing that leads to another host.
 _TARGET: Final = re.compile(r"/oauth/[A-Za-z0-9_.-]+(\?[!-\[\]-~]*)?\Z")
 _AGAIN: Final = "Go back to the application and start again."
@@ -67,13 +67,18 @@ class Redirect:
 # In -------------------------------------------------------------------------------------------------------------------
 
 
-def begin(control: Control, provider: str, target: str, cookies: Mapping[str, str]) -> Redirect:
-    """Send a browser to a provider, to come back to `target`, a path and query of ours. Raises `SignInError`."""
+def begin(control: Control, provider: str, target: str, cookies: Mapping[str, str], *, client: str = "") -> Redirect:
+    """Send a browser to a provider, to come back to `target`, a path and query of ours. Raises `SignInError`.
+
+    `client` is the address that the data plane saw.
+    """
     section = control.config.providers.get(provider)
     if section is None:
         raise SignInError(404, "There is no such sign-in provider here.")
     if len(target) > MAX_TARGET or _TARGET.match(target) is None or "#" in target:
         raise SignInError(400, "The address to go on to is not one of this gateway's.")
+    if not attempts.may_begin(control, client):
+        raise SignInError(429, "Too many sign-ins were begun from your network. Try again in a minute.")
     state, nonce, verifier = sessions.new_secret(), sessions.new_secret(), sessions.new_secret()
     try:
         url = oidc.authorization_url(control, section, state=state, nonce=nonce, verifier=verifier)
@@ -98,9 +103,9 @@ def begin(control: Control, provider: str, target: str, cookies: Mapping[str, st
     return Redirect(url=url, set_cookies=set_cookies)
 
 
-def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, str]) -> Redirect:
+def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, str], *, client: str = "") -> Redirect:
     """Take a browser that comes back from a provider, and sign the person in. Raises `SignInError`."""
-    flow, section = _flow(control, query, cookies)
+    flow, section = _flow(control, query, cookies, client)
     principal: str | None = None
     try:
         answer = _ask(control, section, flow, query)
@@ -111,13 +116,15 @@ def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, s
             raise _DisabledError
     except tuple(_REFUSALS) as error:
         status, why, message = _REFUSALS[type(error)]
-        _record_refusal(control, flow, principal, why, error)
+        _record_refusal(control, flow, client, principal, why, error)
         raise SignInError(status, message) from None
     account = _account(control, flow.provider, said, answer, person)
     return _let_in(control, flow, account, answer, by_email=by_email, cookies=cookies)
 
 
-def _flow(control: Control, query: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Flow, ProviderSection]:
+def _flow(
+    control: Control, query: Mapping[str, str], cookies: Mapping[str, str], client: str
+) -> tuple[Flow, ProviderSection]:
     """Return the sign-in that this return belongs to; whatever happens next, it is over with."""
     state = query.get("state")
     flow = None if state is None else accounts.take_flow(control.store, sessions.digest(state))
@@ -134,7 +141,7 @@ def _flow(control: Control, query: Mapping[str, str], cookies: Mapping[str, str]
         why = ("no_provider", f"The sign-in provider is no longer in use. {_AGAIN}")
     if why is not None or section is None:
         code, message = why or ("no_provider", _AGAIN)
-        _record_refusal(control, flow, None, code, None)
+        _record_refusal(control, flow, client, None, code, None)
         raise SignInError(400, message)
     return flow, section
 
@@ -279,10 +286,17 @@ _REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str]]] = {
 }
 
 
-def _record_refusal(control: Control, flow: Flow, principal: str | None, why: str, error: Exception | None) -> None:
+def _record_refusal(
+    control: Control, flow: Flow, client: str, principal: str | None, why: str, error: Exception | None
+) -> None:
+    count = attempts.refusals_to_tell(control, client)
+    if count is None:
+        return
     detail: dict[str, Any] = {"provider": flow.provider, "why": why}
     if error is not None and str(error):
         detail["said"] = str(error)
+    if count > 1:
+        detail["count"] = count
     who = None if principal is None else _principal(principal)
     control.record("control", "sign_in_refused", None, principal=who, decision="deny", detail=detail)
 
