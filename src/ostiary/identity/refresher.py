@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ostiary.errors import OstiaryError
 from ostiary.identity import oidc, presets
-from ostiary.identity.discovery import ProviderError
+from ostiary.identity.discovery import WAIT_S, ProviderError
 from ostiary.identity.sessions import may_act
 from ostiary.store import accounts
 
@@ -103,19 +103,29 @@ def _look(control: Control, account_id: str, older_than: int) -> tuple[Account |
         return None, "not_asked"
     if not _is_due(account, control.now(), older_than):
         return _if_held(account, control.now()), "not_asked"
-    with _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]:
-        # Somebody else may have asked, or the person may have signed out, while this thread waited.
-        account = accounts.get(control.store, account_id)
-        now, key = control.now(), (str(control.store.path.database), account_id)
-        if account is None or not _is_due(account, now, older_than) or 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
-            return _if_held(account, now), "not_asked"
-        try:
-            return _ask(control, control.config.providers[account.provider], account), "answered"
-        except (ProviderError, oidc.NotBelievedError):
-            if len(_IN_VAIN) >= _MAX_KEPT:
-                _IN_VAIN.clear()
-            _IN_VAIN[key] = now
-            return _if_held(account, now), "in_vain"
+    lock = _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]
+    # Somebody is asking: her last word will do, where it counts. Threads must not queue for a provider that hangs.
+    if not lock.acquire(timeout=0 if account.holds(control.now()) else WAIT_S):
+        return _if_held(account, control.now()), "not_asked"
+    try:
+        return _look_alone(control, account_id, older_than)
+    finally:
+        lock.release()
+
+
+def _look_alone(control: Control, account_id: str, older_than: int) -> tuple[Account | None, Outcome]:
+    # Somebody else may have asked, or the person may have signed out, while this thread waited.
+    account = accounts.get(control.store, account_id)
+    now, key = control.now(), (str(control.store.path.database), account_id)
+    if account is None or not _is_due(account, now, older_than) or 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
+        return _if_held(account, now), "not_asked"
+    try:
+        return _ask(control, control.config.providers[account.provider], account), "answered"
+    except (ProviderError, oidc.NotBelievedError):
+        if len(_IN_VAIN) >= _MAX_KEPT:
+            _IN_VAIN.clear()
+        _IN_VAIN[key] = now
+        return _if_held(account, now), "in_vain"
 
 
 def _is_due(account: Account, now: int, older_than: int) -> bool:
