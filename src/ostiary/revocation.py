@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ostiary.control import Epoch
 from ostiary.errors import OperationError
 from ostiary.policy.names import nearest
 from ostiary.registry.effective import merge
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ostiary.config import Config
-    from ostiary.control import Control, EpochKind, Person
+    from ostiary.control import Control, Epoch, EpochKind, Person
     from ostiary.registrar import Operator
 
 _FAMILIES, _CONSENTS, _CLIENTS = tables.families.c, tables.consents.c, tables.clients.c
@@ -89,9 +88,7 @@ def end(
     people = People.read(config, connection)
     reaches = [_reach(connection, config, people, kind, value) for kind, value in targets]
     keys = list(dict.fromkeys(key for reach in reaches for key in reach.keys))
-    epoch = epochs.next_epoch(connection, keys, now=control.now())
-    made = tuple(Epoch(kind=kind, value=value, epoch=epoch, reason=why) for kind, value in keys)
-    epochs.add(connection, made)
+    made = epochs.revoke(connection, keys, why=why, now=control.now())
     for reach in reaches:
         reach.agents |= _agents_of(connection, reach)
     ended = _end(connection, reaches, why, now=control.now())

@@ -19,6 +19,8 @@ from ostiary.oauth.account import ENDPOINTS
 from ostiary.oauth.routes import table
 from ostiary.registrar import NotRecordedError
 from ostiary.store import Store, StorePath, tables
+from ostiary.store import epochs as stored_epochs
+from ostiary.store.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from ostiary import _core
     from ostiary.config import Config
-    from ostiary.control import Epoch, Person
+    from ostiary.control import Epoch, EpochKind, Person
     from ostiary.registrar import Operator
     from ostiary.store import StoredKey
     from tests.kit.provider import Provider
@@ -71,6 +73,7 @@ class Desk:
         self.revoked: list[Epoch] = []
         self.registry_changes = 0
         self.recording = True
+        self.store_is_locked = False
 
     @property
     def config(self) -> Config:
@@ -100,6 +103,8 @@ class Desk:
         return str(len(self.records))
 
     def revoke(self, epochs: Sequence[Epoch], by: Operator | Person | None, *, why: str, **fields: Any) -> None:
+        if self.store_is_locked:
+            raise StoreError("the store cannot be changed: database is locked")
         self.revoked.extend(epochs)
         self.record("control", "revoked", by, why=why, **fields)
 
@@ -133,6 +138,11 @@ class Desk:
         with self._store.reading() as connection:
             why: str | None = connection.execute(sa.select(tables.families.c.why)).scalar_one()
         return why
+
+    def floor(self, kind: EpochKind, value: str) -> int:
+        """Return the epoch that the store holds."""
+        with self._store.reading() as connection:
+            return stored_epochs.floor(connection, [(kind, value)])
 
     def disable(self, name: str) -> None:
         """Do what `ostiary people disable` does."""

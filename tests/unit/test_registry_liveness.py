@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.kit.desk import DAY, LEASE, NOW, Desk
+from tests.kit.desk import DAY, HOUSE, LEASE, NOW, Desk
 
 from ostiary.errors import OperationError
 from ostiary.registry.effective import from_file, keys_of_token, owner_forms, suspension
 from ostiary.registry.liveness import People
-from ostiary.store import registry
+from ostiary.store import accounts, registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +90,25 @@ def test_who_is_disabled_is_not_live_by_any_name(desk: Desk, name: str) -> None:
     assert standing(desk, name)[:2] == (False, "disabled")
     desk.do("/people/enable", name=name)
     assert standing(desk, name)[0]
+
+
+BOB_SIGNED_IN = "human:sso:b-7"
+
+
+@pytest.mark.parametrize("name", ["bob", BOB_SIGNED_IN])
+@pytest.mark.parametrize("becomes", ["  robert: {email: bob@corp.test}\n", ""], ids=["renamed", "taken out"])
+def test_who_is_disabled_stays_so_when_the_file_names_her_otherwise(tmp_path: Path, name: str, becomes: str) -> None:
+    with Desk(tmp_path) as desk:
+        desk.sign_in(BOB_SIGNED_IN, person="bob")
+        desk.do("/people/disable", name=name)
+    line = "  bob: {email: bob@corp.test}\n"
+    assert line in HOUSE
+    with Desk(tmp_path, HOUSE.replace(line, becomes)) as desk:
+        assert standing(desk, BOB_SIGNED_IN)[:2] == (False, "disabled")
+        assert accounts.disabled(desk.store, [BOB_SIGNED_IN])
+        desk.do("/people/enable", name=BOB_SIGNED_IN)
+        assert standing(desk, BOB_SIGNED_IN)[:2] == (True, "signed_in")
+        assert not accounts.disabled(desk.store, [BOB_SIGNED_IN, "bob"])
 
 
 def test_an_account_is_a_persons_own_where_the_file_says_so_and_else_where_sign_in_linked_it(desk: Desk) -> None:

@@ -56,6 +56,13 @@ class Account:
         return now < until
 
 
+def lost_groups(before: Account, after: Account) -> list[str]:
+    """Return the groups that the person is no longer in; none where they could not be obtained."""
+    if after.groups_error is not None:
+        return []
+    return sorted(set(before.groups or ()) - set(after.groups or ()))
+
+
 def principal_id(provider: str, subject: str) -> str:
     """Return the principal id of whom `provider` calls `subject`."""
     return f"human:{provider}:{subject}"

@@ -1,11 +1,15 @@
 """What an OpenID provider says of itself, fetched and kept: its discovery document and its keys.
 
-Both are fetched again after an hour. While the provider cannot be reached, what it said last counts for a day.
+Both are fetched again after an hour. While the provider cannot be reached, what it said last counts for a day. One
+thread at a time fetches a document, others do with what was said last, and what could not be had is not asked for again
+for half a minute: a provider that hangs holds up those who need it, briefly, and nobody else.
 """
 
 from __future__ import annotations
 
 import json
+import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +31,17 @@ LAST_GOOD_S: Final = 24 * 3600
 KEYS_AGAIN_S: Final = 30
 MAX_BYTES: Final = 256 * 1024
 TIMEOUT_S: Final = 5.0
+#: After a failure, a document is not asked for again for so long.
+FAILED_S: Final = 30
+#: How long one who cannot do without a document waits for another thread that fetches it, and how many may.
+WAIT_S: Final = 1.0
+MAX_WAITING: Final = 4
+
+_GUARD: Final = threading.Lock()
+#: By store and URL: providers are few, as only the configuration and their documents name them.
+_LOCKS: Final[defaultdict[tuple[str, str], threading.Lock]] = defaultdict(threading.Lock)
+_FAILED: Final[dict[tuple[str, str], tuple[int, str]]] = {}
+_WAITING: Final = threading.BoundedSemaphore(MAX_WAITING)
 
 
 class ProviderError(OperationError):
@@ -56,30 +71,77 @@ class Metadata:
 def metadata(control: Control, section: ProviderSection) -> Metadata:
     """Return the metadata of a provider. Raises `ProviderError`."""
     url = section.issuer.removesuffix("/") + "/.well-known/openid-configuration"
-    return _read(_document(control, url, FRESH_S), section)
+    return _read(_document(control, url, again=False), section)
 
 
 def keys(control: Control, found: Metadata, *, again: bool = False) -> list[dict[str, Any]]:
     """Return the provider's keys as they are; `again` asks for them anew, as often as that is allowed."""
-    document = _document(control, found.jwks_uri, KEYS_AGAIN_S if again else FRESH_S)
+    document = _document(control, found.jwks_uri, again=again)
     listed = document.get("keys")
     if not isinstance(listed, list):
         raise ProviderError("the provider's key set is none")
     return [key for key in listed if isinstance(key, dict)]
 
 
-def _document(control: Control, url: str, fresh_s: int) -> dict[str, Any]:
+def _document(control: Control, url: str, *, again: bool) -> dict[str, Any]:
+    fresh_s = KEYS_AGAIN_S if again else FRESH_S
     kept, now = documents.get(control.store, url), control.now()
     if kept is not None and 0 <= now - kept.fetched_at < fresh_s:
         return _object(kept.body)
+    key = (str(control.store.path.database), url)
+    if (why := _failed(key, now)) is not None:
+        return _last_good(kept, now, why)
+    with _GUARD:
+        lock = _LOCKS[key]
+    if not _take(lock, wait=again or kept is None or now - kept.fetched_at >= LAST_GOOD_S):
+        return _last_good(kept, now, "the provider has not answered yet")
     try:
-        body = fetch_json(url, reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
-    except FetchError as error:
-        if kept is not None and now - kept.fetched_at < LAST_GOOD_S:
-            return _object(kept.body)
-        raise ProviderError(error.message) from None
-    documents.keep(control.store, url, documents.Stored(body=json.dumps(body), fetched_at=now))
-    return body
+        return _fetched(control, key, fresh_s, now)
+    finally:
+        lock.release()
+
+
+def _fetched(control: Control, key: tuple[str, str], fresh_s: int, now: int) -> dict[str, Any]:
+    # Another thread may have asked, well or in vain, while this one waited.
+    kept = documents.get(control.store, key[1])
+    if kept is not None and 0 <= now - kept.fetched_at < fresh_s:
+        return _object(kept.body)
+    why = _failed(key, now)
+    if why is None:
+        try:
+            body = fetch_json(key[1], reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
+        except FetchError as error:
+            why = error.message
+            _FAILED[key] = (control.now(), why)
+        else:
+            _FAILED.pop(key, None)
+            documents.keep(control.store, key[1], documents.Stored(body=json.dumps(body), fetched_at=now))
+            return body
+    return _last_good(kept, now, why)
+
+
+def _take(lock: threading.Lock, *, wait: bool) -> bool:
+    """Take the lock, if it is free or, where it is worth to `wait`, soon becomes so."""
+    if lock.acquire(blocking=False):
+        return True
+    if not wait or not _WAITING.acquire(blocking=False):
+        return False
+    try:
+        return lock.acquire(timeout=WAIT_S)
+    finally:
+        _WAITING.release()
+
+
+def _failed(key: tuple[str, str], now: int) -> str | None:
+    at, why = _FAILED.get(key, (0, ""))
+    return why if 0 <= now - at < FAILED_S else None
+
+
+def _last_good(kept: documents.Stored | None, now: int, why: str) -> dict[str, Any]:
+    """Return what the provider said last, where that still counts. Raises `ProviderError`."""
+    if kept is None or now - kept.fetched_at >= LAST_GOOD_S:
+        raise ProviderError(why)
+    return _object(kept.body)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
@@ -13,7 +15,7 @@ from ostiary import strictjson
 from ostiary.errors import OstiaryError
 from ostiary.fetch import Fetched, FetchError, Reach, fetch
 from ostiary.identity import discovery, idtoken, presets
-from ostiary.identity.discovery import MAX_BYTES, TIMEOUT_S, Metadata, ProviderError
+from ostiary.identity.discovery import MAX_BYTES, TIMEOUT_S, WAIT_S, Metadata, ProviderError
 from ostiary.oauth.routes import CALLBACK_PATH
 from ostiary.secretref import read_secret
 
@@ -30,6 +32,12 @@ _OF_THE_TOKEN: Final = frozenset(
     {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash", "sid", "typ", "rh", "uti"}
 )
 MAX_CLAIMS: Final = 64 * 1024
+#: How many threads ask one provider at a time, so that one that hangs does not take them all.
+MAX_ASKING: Final = 6
+_GUARD: Final = threading.Lock()
+_PLACES: Final[defaultdict[str, threading.BoundedSemaphore]] = defaultdict(
+    lambda: threading.BoundedSemaphore(MAX_ASKING)
+)
 
 
 class GrantEndedError(OstiaryError):
@@ -228,10 +236,16 @@ def _userinfo(url: str, access_token: str) -> dict[str, Any]:
 
 
 def _fetch(url: str, **how: Any) -> Fetched:
+    with _GUARD:
+        places = _PLACES[urlsplit(url).netloc]
+    if not places.acquire(timeout=WAIT_S):
+        raise ProviderError("the provider has too many questions to answer already")
     try:
         return fetch(url, reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S, **how)
     except FetchError as error:
         raise ProviderError(error.message) from None
+    finally:
+        places.release()
 
 
 def _object(answer: Fetched) -> dict[str, Any] | None:

@@ -21,19 +21,19 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ostiary.control import Epoch
 from ostiary.errors import OstiaryError
 from ostiary.identity import oidc, presets
-from ostiary.identity.discovery import ProviderError
+from ostiary.identity.discovery import WAIT_S, ProviderError
 from ostiary.identity.sessions import may_act
 from ostiary.store import accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ostiary.config import ProviderSection
-    from ostiary.control import Control
+    from ostiary.control import Control, Epoch
     from ostiary.identity.accounts import Account
+    from ostiary.store.accounts import Kept
 
 Outcome = Literal["not_asked", "answered", "in_vain"]
 
@@ -86,19 +86,11 @@ def confirm(control: Control, account_id: str) -> Account | None:
     return _look(control, account_id, ASK_S)[0]
 
 
-def lost_groups(before: Account, after: Account) -> list[str]:
-    """Return the groups that the person is no longer in; none where they could not be obtained."""
-    if after.groups_error is not None:
-        return []
-    return sorted(set(before.groups or ()) - set(after.groups or ()))
-
-
-def revoke_for_lost_groups(control: Control, account: Account, lost: list[str]) -> None:
-    """End what acts in the person's name with groups that she has no longer. Clients may sign in again at once."""
-    now = control.now()
-    accounts.end_families(control.store, account.id, now=now, why="groups_removed")
-    detail = {"provider": account.provider, "groups": lost[:20]}
-    _revoke(control, account, now, "groups_removed", detail)
+def enforce_lost_groups(control: Control, kept: Kept) -> None:
+    """Put in force what the store revoked with an account, as the person has lost groups."""
+    if kept.epochs:
+        detail = {"provider": kept.account.provider, "groups": list(kept.lost[:20])}
+        _enforce(control, kept.account, kept.epochs, "groups_removed", detail)
 
 
 # One person -----------------------------------------------------------------------------------------------------------
@@ -111,19 +103,29 @@ def _look(control: Control, account_id: str, older_than: int) -> tuple[Account |
         return None, "not_asked"
     if not _is_due(account, control.now(), older_than):
         return _if_held(account, control.now()), "not_asked"
-    with _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]:
-        # Somebody else may have asked, or the person may have signed out, while this thread waited.
-        account = accounts.get(control.store, account_id)
-        now, key = control.now(), (str(control.store.path.database), account_id)
-        if account is None or not _is_due(account, now, older_than) or 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
-            return _if_held(account, now), "not_asked"
-        try:
-            return _ask(control, control.config.providers[account.provider], account), "answered"
-        except (ProviderError, oidc.NotBelievedError):
-            if len(_IN_VAIN) >= _MAX_KEPT:
-                _IN_VAIN.clear()
-            _IN_VAIN[key] = now
-            return _if_held(account, now), "in_vain"
+    lock = _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]
+    # Somebody is asking: her last word will do, where it counts. Threads must not queue for a provider that hangs.
+    if not lock.acquire(timeout=0 if account.holds(control.now()) else WAIT_S):
+        return _if_held(account, control.now()), "not_asked"
+    try:
+        return _look_alone(control, account_id, older_than)
+    finally:
+        lock.release()
+
+
+def _look_alone(control: Control, account_id: str, older_than: int) -> tuple[Account | None, Outcome]:
+    # Somebody else may have asked, or the person may have signed out, while this thread waited.
+    account = accounts.get(control.store, account_id)
+    now, key = control.now(), (str(control.store.path.database), account_id)
+    if account is None or not _is_due(account, now, older_than) or 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
+        return _if_held(account, now), "not_asked"
+    try:
+        return _ask(control, control.config.providers[account.provider], account), "answered"
+    except (ProviderError, oidc.NotBelievedError):
+        if len(_IN_VAIN) >= _MAX_KEPT:
+            _IN_VAIN.clear()
+        _IN_VAIN[key] = now
+        return _if_held(account, now), "in_vain"
 
 
 def _is_due(account: Account, now: int, older_than: int) -> bool:
@@ -166,9 +168,10 @@ def _ask(control: Control, section: ProviderSection, account: Account) -> Accoun
         checked_at=control.now(),
     )
     kept = accounts.checked(control.store, changed)
-    if kept is not None and (lost := lost_groups(account, kept)):
-        revoke_for_lost_groups(control, kept, lost)
-    return kept
+    if kept is None:
+        return None
+    enforce_lost_groups(control, kept)
+    return kept.account
 
 
 def _confirmed(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,15 +189,16 @@ def _confirmed(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, 
 
 
 def _end(control: Control, account: Account, why: str) -> None:
-    now = control.now()
-    if not accounts.end(control.store, account.id, now=now, why=why):
+    revoked = accounts.end(control.store, account.id, now=control.now(), why=why)
+    if not revoked:
         return
-    _revoke(control, account, now, why, {"provider": account.provider})
-    if account.person is not None:
-        control.registry_changed(None)
+    try:
+        _enforce(control, account, revoked, why, {"provider": account.provider})
+    finally:
+        if account.person is not None:
+            control.registry_changed(None)
 
 
-def _revoke(control: Control, account: Account, now: int, why: str, detail: dict[str, Any]) -> None:
-    epoch = Epoch(kind="subject", value=account.id, epoch=now, reason=why)
+def _enforce(control: Control, account: Account, epochs: Sequence[Epoch], why: str, detail: dict[str, Any]) -> None:
     principal = {"type": "human", "id": account.id}
-    control.revoke([epoch], None, why=why, principal=principal, detail=detail)
+    control.revoke(epochs, None, why=why, principal=principal, detail=detail)

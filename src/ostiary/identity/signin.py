@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ostiary.control import Epoch, Person
+from ostiary.control import Person
 from ostiary.errors import OstiaryError
-from ostiary.identity import discovery, oidc, presets, sessions
+from ostiary.identity import attempts, discovery, oidc, presets, sessions
 from ostiary.identity.accounts import Account, principal_id, vouched
 from ostiary.identity.discovery import ProviderError
-from ostiary.identity.refresher import confirm, lost_groups, revoke_for_lost_groups
+from ostiary.identity.refresher import confirm, enforce_lost_groups
 from ostiary.identity.sessions import BrowserSession, current, is_from
 from ostiary.store import accounts
 
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FLOW_S: Final = 600
-MAX_TARGET: Final = 8192
+MAX_TARGET: Final = 4096
 #: A path below `/oauth/` on this gateway, with a query or without; nothing that leads to another host.
 _TARGET: Final = re.compile(r"/oauth/[A-Za-z0-9_.-]+(\?[!-\[\]-~]*)?\Z")
 _AGAIN: Final = "Go back to the application and start again."
@@ -67,13 +67,18 @@ class Redirect:
 # In -------------------------------------------------------------------------------------------------------------------
 
 
-def begin(control: Control, provider: str, target: str, cookies: Mapping[str, str]) -> Redirect:
-    """Send a browser to a provider, to come back to `target`, a path and query of ours. Raises `SignInError`."""
+def begin(control: Control, provider: str, target: str, cookies: Mapping[str, str], *, client: str = "") -> Redirect:
+    """Send a browser to a provider, to come back to `target`, a path and query of ours. Raises `SignInError`.
+
+    `client` is the address that the data plane saw.
+    """
     section = control.config.providers.get(provider)
     if section is None:
         raise SignInError(404, "There is no such sign-in provider here.")
     if len(target) > MAX_TARGET or _TARGET.match(target) is None or "#" in target:
         raise SignInError(400, "The address to go on to is not one of this gateway's.")
+    if not attempts.may_begin(control, client):
+        raise SignInError(429, "Too many sign-ins were begun from your network. Try again in a minute.")
     state, nonce, verifier = sessions.new_secret(), sessions.new_secret(), sessions.new_secret()
     try:
         url = oidc.authorization_url(control, section, state=state, nonce=nonce, verifier=verifier)
@@ -98,9 +103,9 @@ def begin(control: Control, provider: str, target: str, cookies: Mapping[str, st
     return Redirect(url=url, set_cookies=set_cookies)
 
 
-def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, str]) -> Redirect:
+def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, str], *, client: str = "") -> Redirect:
     """Take a browser that comes back from a provider, and sign the person in. Raises `SignInError`."""
-    flow, section = _flow(control, query, cookies)
+    flow, section = _flow(control, query, cookies, client)
     principal: str | None = None
     try:
         answer = _ask(control, section, flow, query)
@@ -111,13 +116,15 @@ def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, s
             raise _DisabledError
     except tuple(_REFUSALS) as error:
         status, why, message = _REFUSALS[type(error)]
-        _record_refusal(control, flow, principal, why, error)
+        _record_refusal(control, flow, client, principal, why, error)
         raise SignInError(status, message) from None
     account = _account(control, flow.provider, said, answer, person)
     return _let_in(control, flow, account, answer, by_email=by_email, cookies=cookies)
 
 
-def _flow(control: Control, query: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Flow, ProviderSection]:
+def _flow(
+    control: Control, query: Mapping[str, str], cookies: Mapping[str, str], client: str
+) -> tuple[Flow, ProviderSection]:
     """Return the sign-in that this return belongs to; whatever happens next, it is over with."""
     state = query.get("state")
     flow = None if state is None else accounts.take_flow(control.store, sessions.digest(state))
@@ -134,7 +141,7 @@ def _flow(control: Control, query: Mapping[str, str], cookies: Mapping[str, str]
         why = ("no_provider", f"The sign-in provider is no longer in use. {_AGAIN}")
     if why is not None or section is None:
         code, message = why or ("no_provider", _AGAIN)
-        _record_refusal(control, flow, None, code, None)
+        _record_refusal(control, flow, client, None, code, None)
         raise SignInError(400, message)
     return flow, section
 
@@ -195,7 +202,7 @@ def _let_in(
     by = Person(id=account.id)
     control.record("control", "signed_in", by, principal=_principal(account.id), decision="allow", detail=detail)
     old = sessions.cookie(control.config, "session", cookies)
-    account = accounts.sign_in(
+    kept = accounts.sign_in(
         control.store,
         account,
         accounts.Tokens(refresh=answer.refresh_token, id_token=answer.id_token),
@@ -205,10 +212,11 @@ def _let_in(
         by_email=by_email,
         replaces=None if old is None else sessions.digest(old),
     )
-    if before is not None and (lost := lost_groups(before, account)):
-        revoke_for_lost_groups(control, account, lost)
-    if account.person is not None and _was_away(before, account, control.config.oauth.owner_lease):
-        control.registry_changed(by)
+    try:
+        enforce_lost_groups(control, kept)
+    finally:
+        if kept.account.person is not None and _was_away(before, kept.account, control.config.oauth.owner_lease):
+            control.registry_changed(by)
     return Redirect(url=flow.target, set_cookies=(sessions.set_cookie(control.config, "session", secret),))
 
 
@@ -229,10 +237,9 @@ def sign_out(control: Control, session: BrowserSession) -> Redirect:
     """
     account, now = session.account, control.now()
     hint = accounts.id_token(control.store, session.hash)
-    accounts.sign_out(control.store, account.id, now=now)
+    revoked = accounts.sign_out(control.store, account.id, now=now)
     by, principal = Person(id=account.id), _principal(account.id)
-    epoch = Epoch(kind="subject", value=account.id, epoch=now, reason="signed_out")
-    control.revoke([epoch], by, why="signed_out", principal=principal, detail={"provider": account.provider})
+    control.revoke(revoked, by, why="signed_out", principal=principal, detail={"provider": account.provider})
     control.record("control", "signed_out", by, principal=principal, detail={"provider": account.provider})
     return Redirect(
         url=end_session_url(control, account, hint) or "",
@@ -252,14 +259,13 @@ def end_session_url(control: Control, account: Account, hint: str | None = None)
 def withdraw(control: Control, session: BrowserSession, client: str) -> bool:
     """Take back what the person allowed a client, and end what grew from it. Whether there was such a consent."""
     account, now = session.account, control.now()
-    families = accounts.withdraw(control.store, account.id, client, now=now)
-    if families is None:
+    revoked = accounts.withdraw(control.store, account.id, client, now=now)
+    if revoked is None:
         return False
-    epochs = [Epoch(kind="family", value=family, epoch=now, reason="consent_withdrawn") for family in families]
     fields = {"principal": _principal(account.id), "detail": {"client_id": client}}
     by = Person(id=account.id)
-    if epochs:
-        control.revoke(epochs, by, why="consent_withdrawn", **fields)
+    if revoked:
+        control.revoke(revoked, by, why="consent_withdrawn", **fields)
     control.record("control", "consent_withdrawn", by, **fields)
     return True
 
@@ -280,10 +286,17 @@ _REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str]]] = {
 }
 
 
-def _record_refusal(control: Control, flow: Flow, principal: str | None, why: str, error: Exception | None) -> None:
+def _record_refusal(
+    control: Control, flow: Flow, client: str, principal: str | None, why: str, error: Exception | None
+) -> None:
+    count = attempts.refusals_to_tell(control, client)
+    if count is None:
+        return
     detail: dict[str, Any] = {"provider": flow.provider, "why": why}
     if error is not None and str(error):
         detail["said"] = str(error)
+    if count > 1:
+        detail["count"] = count
     who = None if principal is None else _principal(principal)
     control.record("control", "sign_in_refused", None, principal=who, decision="deny", detail=detail)
 

@@ -6,7 +6,7 @@ they run in threads. `ENDPOINTS` names them as `ostiary.oauth.routes` does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.responses import Response
@@ -22,29 +22,36 @@ if TYPE_CHECKING:
     from ostiary.control import Control
     from ostiary.identity.signin import BrowserSession, Redirect
 
-    Endpoint = Callable[[Control, str, Mapping[str, str], bytes], Response]
+    class Endpoint(Protocol):
+        """One of the endpoints; `client` is the address that the data plane saw."""
+
+        def __call__(
+            self, control: Control, query: str, cookies: Mapping[str, str], body: bytes, client: str = "", /
+        ) -> Response:
+            """Answer."""
+
 
 ACCOUNT_PATH: Final = "/oauth/account"
 _NOT_YOURS: Final = "This form was not made for you, or your session has ended. Open the page again."
 
 
-def callback(control: Control, query: str, cookies: Mapping[str, str], _body: bytes) -> Response:
+def callback(control: Control, query: str, cookies: Mapping[str, str], _body: bytes, client: str = "") -> Response:
     """Take a browser that comes back from a provider."""
-    return _guarded(lambda: _redirect(signin.callback(control, _read(query), cookies)))
+    return _guarded(lambda: _redirect(signin.callback(control, _read(query), cookies, client=client)))
 
 
-def sign_in(control: Control, query: str, cookies: Mapping[str, str], _body: bytes) -> Response:
+def sign_in(control: Control, query: str, cookies: Mapping[str, str], _body: bytes, client: str = "") -> Response:
     """Send a browser to the provider that it chose."""
 
     def go() -> Response:
         asked = _read(query)
         target = asked.get("target", ACCOUNT_PATH)
-        return _redirect(signin.begin(control, asked.get("provider", ""), target, cookies))
+        return _redirect(signin.begin(control, asked.get("provider", ""), target, cookies, client=client))
 
     return _guarded(go)
 
 
-def account(control: Control, _query: str, cookies: Mapping[str, str], _body: bytes) -> Response:
+def account(control: Control, _query: str, cookies: Mapping[str, str], _body: bytes, _client: str = "") -> Response:
     """Show a person who she is here and what she allowed, or let her sign in."""
     session = signin.current(control, cookies)
     if session is None:
@@ -52,7 +59,7 @@ def account(control: Control, _query: str, cookies: Mapping[str, str], _body: by
     return _account_page(control, session)
 
 
-def forget(control: Control, _query: str, cookies: Mapping[str, str], body: bytes) -> Response:
+def forget(control: Control, _query: str, cookies: Mapping[str, str], body: bytes, _client: str = "") -> Response:
     """Take back what a client was allowed."""
 
     def go() -> Response:
@@ -64,7 +71,7 @@ def forget(control: Control, _query: str, cookies: Mapping[str, str], body: byte
     return _guarded(go)
 
 
-def sign_out(control: Control, _query: str, cookies: Mapping[str, str], body: bytes) -> Response:
+def sign_out(control: Control, _query: str, cookies: Mapping[str, str], body: bytes, _client: str = "") -> Response:
     """End the person's sessions here, then at her provider."""
 
     def go() -> Response:
@@ -78,7 +85,7 @@ def sign_out(control: Control, _query: str, cookies: Mapping[str, str], body: by
     return _guarded(go)
 
 
-def style(_control: Control, _query: str, _cookies: Mapping[str, str], _body: bytes) -> Response:
+def style(_control: Control, _query: str, _cookies: Mapping[str, str], _body: bytes, _client: str = "") -> Response:
     """Return the stylesheet of all pages."""
     return pages.style()
 

@@ -58,7 +58,9 @@ def disable(control: Control, body: DisableBody, by: Operator) -> dict[str, Any]
         # Somebody may be shut out before ever coming.
         name = body.name if body.name.startswith("human:") and people.key(body.name) is None else None
         name = name or _known(people, body.name)
-        registry.disable_person(connection, name, body.reason, now=control.now())
+        # By every name, so that the mark outlasts a change of the key in `people`, or its end.
+        for form in people.forms(name):
+            registry.disable_person(connection, form, body.reason, now=control.now())
         why = body.reason or "disabled"
         hit = end(control, connection, [("subject", name), ("owner", name)], why=why)
     try:
@@ -75,7 +77,7 @@ def enable(control: Control, body: PersonBody, by: Operator) -> dict[str, Any]:
     with control.store.changing() as connection:
         people = _people(control, connection)
         name = _known(people, body.name)
-        marked = [form for form in people.forms(name) if form in people.marks]
+        marked = [form for form in _ever(people, name) if form in people.marks]
         if people.mark(name).disabled_at is None:
             raise RegistryError(f"{name} is not disabled")
         control.record("admin", "person_enabled", by, detail={"person": name})
@@ -94,6 +96,12 @@ def _known(people: People, name: str) -> str:
         hint = nearest(name, people.config.people) or f"declare people.{name[:80]} in {people.config.path}"
         raise RegistryError(f"nobody is known as {name[:200]}", hint=hint)
     return people.key(name) or name
+
+
+def _ever(people: People, name: str) -> set[str]:
+    """Return the names that a person goes by, and keys of hers that `people` has no longer."""
+    linked = {account.person for account in people.accounts_of(name) if account.person is not None}
+    return {*people.forms(name), *(linked - set(people.config.people))}
 
 
 def _changed(control: Control, name: str, by: Operator) -> dict[str, Any]:

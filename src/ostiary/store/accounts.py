@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from ostiary.identity.accounts import Account
+from ostiary.identity.accounts import Account, lost_groups
+from ostiary.store import epochs
 from ostiary.store.tables import accounts, browser_sessions, consents, families, flows, people_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ostiary.control import Epoch
     from ostiary.store import Store
 
 #: The most sign-ins that may be under way: by one browser, and in all. The oldest make room.
@@ -58,6 +60,15 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An account as it is kept now, the groups that it lost thereby, and what that revoked."""
+
+    account: Account
+    lost: tuple[str, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
     """What a person allowed a client."""
 
@@ -90,16 +101,17 @@ def refresh_token(store: Store, account_id: str) -> str | None:
 
 def sign_in(
     store: Store, account: Account, tokens: Tokens, session: Session, *, by_email: bool, replaces: str | None
-) -> Account:
+) -> Kept:
     """Keep the account as it is now, and its new browser session in place of the one called `replaces`.
 
     `account.person` is whom she may be in `people`; found `by_email` she is it only if no other account is already.
-    Returns the account as it is kept.
+    Groups that she lost since end what clients were granted.
     """
     place, kept = f"account {account.id}", f"session {session.hash}"
     refresh = None if tokens.refresh is None else store.sealing.seal(tokens.refresh.encode(), place)
     id_token = None if tokens.id_token is None else store.sealing.seal(tokens.id_token.encode(), kept)
     with store.changing() as connection:
+        before = _get(connection, account.id)
         taken = sa.select(accounts.c.id).where(accounts.c.person == account.person, accounts.c.id != account.id)
         person = None if by_email and connection.execute(taken).first() is not None else account.person
         row = {**_said(account), "person": person, "refresh": refresh, "signed_in_at": account.signed_in_at}
@@ -113,7 +125,7 @@ def sign_in(
         times = {"created_at": session.created_at, "expires_at": session.expires_at}
         values = {"hash": session.hash, "account": account.id, "id_token": id_token, **times}
         connection.execute(sa.insert(browser_sessions).values(values))
-    return replace(account, person=person)
+        return _kept(connection, before, replace(account, person=person), now=account.signed_in_at)
 
 
 def keep_refresh_token(store: Store, account_id: str, before: str, after: str) -> None:
@@ -127,36 +139,42 @@ def keep_refresh_token(store: Store, account_id: str, before: str, after: str) -
             connection.execute(sa.update(accounts).where(accounts.c.id == account_id).values(**row))
 
 
-def checked(store: Store, account: Account) -> Account | None:
-    """Keep what the provider said of an account when it was asked again; None if the account has ended meanwhile."""
+def checked(store: Store, account: Account) -> Kept | None:
+    """Keep what the provider said of an account when it was asked again; None if the account has ended meanwhile.
+
+    Groups that the person lost end what clients were granted, and leave her signed in.
+    """
     living = (accounts.c.id == account.id) & accounts.c.ended_at.is_(None)
     with store.changing() as connection:
+        before = _get(connection, account.id)
         if not connection.execute(sa.update(accounts).where(living).values(**_said(account))).rowcount:
             return None
-        return _get(connection, account.id)
+        after = _get(connection, account.id) or account
+        return _kept(connection, before, after, now=account.checked_at)
 
 
-def end_families(store: Store, account_id: str, *, now: int, why: str) -> None:
-    """End what clients were granted, and leave the person signed in."""
-    with store.changing() as connection:
-        _end_families(connection, families.c.account == account_id, now, why)
+def end(store: Store, account_id: str, *, now: int, why: str) -> tuple[Epoch, ...]:
+    """End an account: its sessions, its refresh token and what clients were granted.
 
-
-def end(store: Store, account_id: str, *, now: int, why: str) -> bool:
-    """End an account: its sessions, its refresh token and what clients were granted. Whether it had not ended yet."""
+    Returns what that revoked; nothing if the account had ended already.
+    """
     with store.changing() as connection:
         row = {"ended_at": now, "refresh": None}
         living = (accounts.c.id == account_id) & accounts.c.ended_at.is_(None)
         ended = connection.execute(sa.update(accounts).where(living).values(**row)).rowcount
-        _leave(connection, account_id, now, why)
-    return bool(ended)
+        if not ended:
+            return ()
+        return _leave(connection, account_id, now, why)
 
 
-def sign_out(store: Store, account_id: str, *, now: int) -> None:
-    """End every browser session of a person, the provider's refresh token, and what clients were granted."""
+def sign_out(store: Store, account_id: str, *, now: int) -> tuple[Epoch, ...]:
+    """End every browser session of a person, the provider's refresh token, and what clients were granted.
+
+    Returns what that revoked.
+    """
     with store.changing() as connection:
         connection.execute(sa.update(accounts).where(accounts.c.id == account_id).values(refresh=None))
-        _leave(connection, account_id, now, "signed_out")
+        return _leave(connection, account_id, now, "signed_out")
 
 
 def due(store: Store, *, before: int, now: int, limit: int) -> list[Account]:
@@ -197,13 +215,10 @@ def add_flow(store: Store, flow: Flow, *, now: int) -> None:
         "target": flow.target,
         "expires_at": flow.expires_at,
     }
-    newest_first = (flows.c.expires_at.desc(), flows.c.hash)
-    same = sa.select(flows.c.hash).where(flows.c.browser == flow.browser).order_by(*newest_first)
-    too_many = sa.select(flows.c.hash).order_by(*newest_first).offset(MAX_FLOWS - 1)
     with store.changing() as connection:
         connection.execute(sa.delete(flows).where(flows.c.expires_at <= now))
-        connection.execute(sa.delete(flows).where(flows.c.hash.in_(same.offset(MAX_FLOWS_OF_BROWSER - 1))))
-        connection.execute(sa.delete(flows).where(flows.c.hash.in_(too_many)))
+        _make_room(connection, flows.c.browser == flow.browser, MAX_FLOWS_OF_BROWSER)
+        _make_room(connection, sa.true(), MAX_FLOWS)
         connection.execute(sa.insert(flows).values(row))
 
 
@@ -268,8 +283,8 @@ def consented(store: Store, account_id: str, *, now: int) -> list[Consent]:
     ]
 
 
-def withdraw(store: Store, account_id: str, client: str, *, now: int) -> list[str] | None:
-    """Forget a consent and end all that grew from it; return the ids of those families, None without a consent."""
+def withdraw(store: Store, account_id: str, client: str, *, now: int) -> tuple[Epoch, ...] | None:
+    """Forget a consent and end all that grew from it; return what that revoked, None without a consent."""
     mine = (families.c.account == account_id) & (families.c.client == client)
     with store.changing() as connection:
         theirs = (consents.c.account == account_id) & (consents.c.client == client)
@@ -279,15 +294,36 @@ def withdraw(store: Store, account_id: str, client: str, *, now: int) -> list[st
         found = sa.select(families.c.id).where(mine, families.c.expires_at > now - 3600)
         ids: Sequence[str] = connection.execute(found.order_by(families.c.id)).scalars().all()
         _end_families(connection, mine, now, "consent_withdrawn")
-    return list(ids)
+        return epochs.revoke(connection, [("family", each) for each in ids], why="consent_withdrawn", now=now)
+
+
+def _make_room(connection: sa.Connection, which: sa.ColumnElement[bool], most: int) -> None:
+    """Forget the oldest sign-ins so that one more is not too many. Anybody may begin one: it goes by indexes alone."""
+    there: int = connection.execute(sa.select(sa.func.count()).select_from(flows).where(which)).scalar_one()
+    if there >= most:
+        oldest = sa.select(flows.c.hash).where(which).order_by(flows.c.expires_at).limit(there - most + 1)
+        connection.execute(sa.delete(flows).where(flows.c.hash.in_(oldest)))
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _leave(connection: sa.Connection, account_id: str, now: int, why: str) -> None:
+def _leave(connection: sa.Connection, account_id: str, now: int, why: str) -> tuple[Epoch, ...]:
     connection.execute(sa.delete(browser_sessions).where(browser_sessions.c.account == account_id))
+    return _end_all(connection, account_id, now, why)
+
+
+def _kept(connection: sa.Connection, before: Account | None, after: Account, *, now: int) -> Kept:
+    """Revoke what acts in the person's name with groups that she has no longer. Clients may sign in again at once."""
+    lost = () if before is None else tuple(lost_groups(before, after))
+    revoked = _end_all(connection, after.id, now, "groups_removed") if lost else ()
+    return Kept(account=after, lost=lost, epochs=revoked)
+
+
+def _end_all(connection: sa.Connection, account_id: str, now: int, why: str) -> tuple[Epoch, ...]:
+    """End all that acts in a person's name, in the store and, by the epochs, at the data plane."""
     _end_families(connection, families.c.account == account_id, now, why)
+    return epochs.revoke(connection, [("subject", account_id)], why=why, now=now)
 
 
 def _end_families(connection: sa.Connection, which: sa.ColumnElement[bool], now: int, why: str) -> None:

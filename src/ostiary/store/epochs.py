@@ -14,7 +14,7 @@ from ostiary.control import Epoch
 from ostiary.store import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ostiary.control import EpochKind
 
@@ -60,6 +60,20 @@ def next_epoch(connection: sa.Connection, keys: Iterable[tuple[EpochKind, str]],
     """
     newest: int | None = connection.execute(sa.select(sa.func.max(tables.uses.c.token_at))).scalar()
     return max(now, newest or 0, floor(connection, keys) + 1)
+
+
+def revoke(
+    connection: sa.Connection, keys: Sequence[tuple[EpochKind, str]], *, why: str | None, now: int
+) -> tuple[Epoch, ...]:
+    """Keep one epoch over all `keys`, within the change that ends what they name, and return it for each.
+
+    `Control.revoke` must follow once the change is made, to put them in force at once; if it fails, the word from the
+    store does so soon after.
+    """
+    epoch = next_epoch(connection, keys, now=now)
+    made = tuple(Epoch(kind=kind, value=value, epoch=epoch, reason=why) for kind, value in keys)
+    add(connection, made)
+    return made
 
 
 def forget_tokens(connection: sa.Connection, *, before: int) -> None:

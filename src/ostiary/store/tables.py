@@ -92,6 +92,8 @@ flows = Table(
     Column("target", Text, nullable=False),
     Column("expires_at", Integer, nullable=False),
 )
+Index("flows_browser", flows.c.browser, flows.c.expires_at)
+Index("flows_expires_at", flows.c.expires_at)
 
 # Clients and what they were granted -----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import html
@@ -33,6 +34,7 @@ def behaving() -> dict[str, Any]:
     return {
         "auto": None,
         "down": False,
+        "hangs": False,
         "id_token": {},
         "userinfo": {},
         "answer": {},
@@ -63,6 +65,7 @@ class State:
     spent: set[str] = field(default_factory=set)
     seen: list[dict[str, Any]] = field(default_factory=list)
     generation: int = 1
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def kid(self) -> str:
@@ -101,6 +104,7 @@ def changed(sound: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 def make_app(origin: str) -> Starlette:
     """Return the provider as an application."""
     state = State(origin, origin, own_document(origin))
+    state.answering.set()
 
     async def serve(request: Request) -> Response:
         path = request.url.path
@@ -108,6 +112,7 @@ def make_app(origin: str) -> Starlette:
         authorization = request.headers.get("authorization")
         query = dict(request.query_params)
         state.seen.append({"path": path, "query": query, "form": form, "authorization": authorization})
+        await state.answering.wait()
         if state.behaviour["down"]:
             return Response("down", status_code=503)
         if path == urllib.parse.urlsplit(state.issuer).path + WELL_KNOWN:
@@ -302,6 +307,7 @@ def _set(state: State, body: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"no such behaviour: {unknown}")
     state.behaviour.update(body)
+    state.answering.clear() if state.behaviour["hangs"] else state.answering.set()
     return {}
 
 
@@ -312,6 +318,7 @@ def _rotate(state: State, _: dict[str, Any]) -> dict[str, Any]:
 
 def _reset(state: State, _: dict[str, Any]) -> dict[str, Any]:
     state.behaviour, state.preset, state.seen = behaving(), None, []
+    state.answering.set()
     state.issuer, state.document = state.origin, own_document(state.origin)
     return {}
 

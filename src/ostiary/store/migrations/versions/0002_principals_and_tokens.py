@@ -59,6 +59,8 @@ def _people() -> None:
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("expires_at", sa.Integer, nullable=False),
     )
+    op.create_index("flows_browser", "flows", ["browser", "expires_at"])
+    op.create_index("flows_expires_at", "flows", ["expires_at"])
 
 
 def _clients() -> None:
