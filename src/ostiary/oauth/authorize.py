@@ -171,7 +171,6 @@ def _show(wish: Wish, offer: Offer, session: BrowserSession, query: str) -> Resp
     account = session.account
     return page(
         "consent",
-        form_action=redirects.form_action(wish.redirect_uri),
         action=PATH,
         csrf=session.csrf,
         request=query,

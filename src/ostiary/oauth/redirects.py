@@ -90,12 +90,6 @@ def shown_host(uri: str) -> str:
     return parts.netloc if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
 
 
-def form_action(uri: str) -> str:
-    """Return the source expression (CSP) that lets a form end up at `uri`."""
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
-
-
 def with_answer(uri: str, answer: Mapping[str, str | None]) -> str:
     """Return `uri` with the parameters of the answer after its own, which stay as they are."""
     added = urlencode({name: value for name, value in answer.items() if value is not None})
