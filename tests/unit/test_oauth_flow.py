@@ -138,7 +138,8 @@ def test_twelve_servers_one_consent(tmp_path: Path) -> None:
         ({"scope": None}, False),
         ({"scope": "openid offline_access"}, False),
         ({"resource": None}, False),
-        ({"redirect_uri": SITE}, False),
+        ({"redirect_uri": LOCAL.replace("7777", "7778")}, False),
+        ({"redirect_uri": SITE}, True),
         ({"scope": "mcp:read mcp:update"}, True),
         ({"prompt": "consent"}, True),
         ({"client_id": "site"}, True),
@@ -151,6 +152,15 @@ def test_consent_is_asked_for_what_was_not_consented_to(
     answer = side.get(side.authorize_path(**{"client_id": "ide", **change}), cookies=alice)
     assert answer.status_code == (200 if shown else 303)
     assert shown or sent_back(answer)["code"]
+
+
+def test_consent_is_to_where_the_answer_goes_and_to_nowhere_else(side: ControlSide, alice: dict[str, str]) -> None:
+    for uri, shown in ((LOCAL, 200), (LOCAL, 303), (SITE, 200), (SITE, 303), (LOCAL, 200)):
+        answer = side.get(side.authorize_path("ide", redirect_uri=uri), cookies=alice)
+        assert answer.status_code == shown
+        if shown == 200:
+            assert uri.split("/")[2] in answer.text
+            assert sent_back(side.allow(answer, alice))["code"]
 
 
 def test_consent_of_one_person_is_not_that_of_another(side: ControlSide, alice: dict[str, str]) -> None:

@@ -157,6 +157,8 @@ def _is_given(offer: Offer, wish: Wish) -> bool:
     given = offer.given
     if given is None:
         return False
+    if redirects.place(given.redirect_host) != redirects.place(redirects.shown_host(wish.redirect_uri)):
+        return False  # the person consented to an answer that goes elsewhere
     servers = set(wish.servers or offer.servers)
     return servers <= set(given.servers) and set(_granted(wish, offer)) <= set(given.classes)
 

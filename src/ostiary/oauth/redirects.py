@@ -90,6 +90,12 @@ def shown_host(uri: str) -> str:
     return parts.netloc if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
 
 
+def place(shown: str) -> str:
+    """Return what of a `shown_host` counts when two are compared: on this machine not the port, which is any."""
+    found = _LOOPBACK.match(f"http://{shown}")
+    return shown if found is None else found[1]
+
+
 def with_answer(uri: str, answer: Mapping[str, str | None]) -> str:
     """Return `uri` with the parameters of the answer after its own, which stay as they are."""
     added = urlencode({name: value for name, value in answer.items() if value is not None})
