@@ -14,6 +14,7 @@ from tests.kit.webserver import WebServer, answer
 from ostiary.oauth import redirects
 from ostiary.oauth.clients import shown_name
 from ostiary.oauth.documents import fresh_for
+from ostiary.oauth.limits import network
 from ostiary.oauth.registration import MOST, PER_HOUR
 from ostiary.store import clients as stored
 
@@ -262,14 +263,62 @@ def test_there_is_an_end_to_how_many_are_registered(side: ControlSide) -> None:
                 kind="dynamic",
                 name="x",
                 metadata={"redirect_uris": [LOCAL]},
-                created_at=START,
+                created_at=START - 9 + number % 7,
                 expires_at=START + DAY,
+                used_at=None if number in {8, 14, 21} else START,
             )
             stored.put(connection, row)
-    assert side.register(DOCUMENT).status_code == 429
+
+    def unused() -> set[str]:
+        found = [each.id for each in stored.all_clients(side.store) if each.kind == "dynamic" and each.used_at is None]
+        return set(found)
+
+    made = []
+    for left in ({"dynamic-8", "dynamic-21"}, {"dynamic-8"}, set()):
+        answer = side.register(DOCUMENT)
+        made.append(answer.json()["client_id"])
+        assert unused() == left | set(made)
+    for client_id in made:
+        side.tokens(client_id, side.staff("alice"))
+    assert side.register(DOCUMENT).status_code == 429, "those that are used are not forgotten"
     side.now_is += DAY
     assert side.register(DOCUMENT).status_code == 201
-    assert len([each for each in stored.all_clients(side.store) if each.kind == "dynamic"]) == 1
+    assert len([each for each in stored.all_clients(side.store) if each.kind == "dynamic"]) == 1 + len(made)
+
+
+@pytest.mark.parametrize(
+    ("address", "same"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.8", "192.0.2.8"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_a_host_counts_by_its_network(address: str, same: str) -> None:
+    assert network(address) == same
+
+
+def test_nobody_registers_without_end_from_the_addresses_of_one_host(side: ControlSide) -> None:
+    answers = [side.register(DOCUMENT, X_Ostiary_Client=f"2001:db8::{number:x}") for number in range(PER_HOUR + 1)]
+    assert [each.status_code for each in answers] == [*[201] * PER_HOUR, 429]
+    assert side.register(DOCUMENT, X_Ostiary_Client="2001:db8:0:1::1").status_code == 201
+
+
+def test_who_registered_is_not_known_once_that_is_switched_off(side: ControlSide) -> None:
+    client_id = side.register(DOCUMENT).json()["client_id"]
+    said = side.tokens(client_id, side.staff("alice"))
+    off = OFFICE.replace("dynamic_registration: on", "dynamic_registration: off")
+    side.change(off)
+    assert side.get(side.authorize_path(client_id), cookies=side.staff("alice")).status_code == 400
+    assert side.refresh(client_id, said["refresh_token"]).json()["error"] == "invalid_client"
+    side.change(OFFICE)
+    assert side.get(side.authorize_path(client_id), cookies=side.staff("alice")).status_code == 303
+    assert side.refresh(client_id, said["refresh_token"]).status_code == 200
 
 
 def test_a_registration_ends_a_day_later_unless_it_is_used_and_then_a_month_after_its_last_use(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from collections import OrderedDict, deque
 from typing import Final
@@ -12,16 +13,30 @@ from ostiary.oauth.web import OAuthError
 REMEMBERED: Final = 10_000
 
 
+def network(address: str) -> str:
+    """Return as who an address counts: itself, or its /64, since a host of IPv6 has all of that."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if known.version == 4:
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.IPv6Network((known, 64), strict=False))
+
+
 class Window:
-    """At most `limit` times within `seconds` for each caller."""
+    """At most `limit` times within `seconds` for each network (see `network`)."""
 
     def __init__(self, *, limit: int, seconds: int) -> None:
         self._limit, self._seconds = limit, seconds
         self._seen: OrderedDict[str, deque[int]] = OrderedDict()
         self._turn = threading.Lock()
 
-    def take(self, caller: str, now: int) -> bool:
+    def take(self, address: str, now: int) -> bool:
         """Count one, unless there were too many; then false."""
+        caller = network(address)
         with self._turn:
             times = self._seen.setdefault(caller, deque())
             self._seen.move_to_end(caller)

@@ -1,7 +1,8 @@
 """POST /oauth/register: clients that register themselves (RFC 7591), where that is switched on.
 
 Anybody may ask, so little is given: a name that nobody vouches for, addresses that are held to
-`ostiary.oauth.redirects`, and a registration that ends by itself where nobody uses it.
+`ostiary.oauth.redirects`, and a registration that ends by itself where nobody uses it. Where there are too many, the
+oldest that brought nobody in makes room, so that nobody can shut the door by filling the room.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _keep(control: Control, said: dict[str, Any], now: int) -> dict[str, Any]:
         expires_at=now + UNUSED_S,
     )
     with control.store.changing() as connection:
-        if stored.count_dynamic(connection, now=now) >= MOST:
+        full = stored.count_dynamic(connection, now=now) >= MOST
+        if full and not stored.forget_unused(connection):
             raise OAuthError("slow_down", "too many clients are registered", status=429, retry_after=3600)
         stored.put(connection, client)
         detail = {"client_id": client.id, "client_name": client.name, "redirect_uris": said["redirect_uris"]}
