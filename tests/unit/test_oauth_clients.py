@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.kit.webserver import WebServer, answer
 from ostiary.oauth import redirects
 from ostiary.oauth.clients import shown_name
 from ostiary.oauth.documents import fresh_for
-from ostiary.oauth.limits import network
+from ostiary.oauth.limits import Slots, network
 from ostiary.oauth.registration import MOST, PER_HOUR
 from ostiary.store import clients as stored
 
@@ -402,18 +403,74 @@ def test_a_document_that_changed_is_consented_to_again(near: tuple[ControlSide, 
     assert side.refresh(site.url, said["refresh_token"]).json()["error"] == "invalid_grant"
 
 
-def test_a_site_that_is_down_signs_nobody_out_but_lets_nobody_in(near: tuple[ControlSide, Site]) -> None:
+def test_a_site_that_is_down_keeps_nobody_out_for_a_day(near: tuple[ControlSide, Site]) -> None:
     side, site = near
     alice = side.staff("alice")
     said = side.tokens(site.url, alice)
     site.is_down()
     for at in (1 * 3600, 8 * 3600, 15 * 3600, 22 * 3600, DAY - 1):
         side.now_is = START + at
-        assert side.get(side.authorize_path(site.url), cookies=side.staff("alice")).status_code == 400
+        assert sent_back(side.get(side.authorize_path(site.url), cookies=side.staff("alice")))["code"]
         said = side.refresh(site.url, said["refresh_token"]).json()
         assert said["scope"] == "mcp:read mcp:query"
     side.now_is += 1  # what is known of the client is a day old
+    assert side.get(side.authorize_path(site.url), cookies=side.staff("alice")).status_code == 400
     assert side.refresh(site.url, said["refresh_token"]).json()["error"] == "invalid_client"
+
+
+@pytest.mark.parametrize(
+    ("answered", "status"),
+    [
+        (answer("no", status="503 Service Unavailable"), 303),
+        (answer("no", status="429 Too Many Requests"), 303),
+        (b"", 303),
+        (answer("gone", status="410 Gone"), 400),
+        (answer("gone", status="404 Not Found"), 400),
+        (answer("no", status="302 Found", Location="https://a.example/"), 400),
+        (answer("{}"), 400),
+        (answer("<html>"), 400),
+    ],
+)
+def test_what_is_known_counts_while_a_site_is_down_and_not_once_it_says_something_else(
+    near: tuple[ControlSide, Site], answered: bytes, status: int
+) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    side.tokens(site.url, alice)
+    site.server.scripts["/client.json"] = answered
+    side.now_is += 600
+    for _ in range(2):  # the second time it is remembered
+        assert side.get(side.authorize_path(site.url), cookies=alice).status_code == status
+    assert len(site.server.paths) == 2
+
+
+def test_one_address_holds_one_slot_and_leaves_the_others_to_others() -> None:
+    slots = Slots(total=2)
+    with slots.hold("192.0.2.7", patience_s=0) as first, slots.hold("192.0.2.7", patience_s=0) as again:
+        assert (first, again) == (True, False)
+        with slots.hold("2001:db8::1", patience_s=0) as other, slots.hold("192.0.2.9", patience_s=0) as third:
+            assert (other, third) == (True, False)
+        with slots.hold("192.0.2.9", patience_s=0) as later:
+            assert later
+    with slots.hold("192.0.2.7", patience_s=0) as freed:
+        assert freed
+
+
+def test_a_slot_is_waited_for() -> None:
+    slots, waits, got = Slots(total=1), threading.Event(), []
+
+    def wait() -> None:
+        waits.set()
+        with slots.hold("192.0.2.8", patience_s=30) as held:
+            got.append(held)
+
+    waiting = threading.Thread(target=wait)
+    with slots.hold("192.0.2.7", patience_s=0):
+        waiting.start()
+        waits.wait(30)
+        assert got == []
+    waiting.join(30)
+    assert got == [True]
 
 
 def test_what_failed_is_asked_for_again_after_half_a_minute(near: tuple[ControlSide, Site]) -> None:
