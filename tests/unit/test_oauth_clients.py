@@ -224,7 +224,9 @@ def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
         ({"client_uri": "not a url"}, "invalid_client_metadata"),
         ({"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
         ({"token_endpoint_auth_method": ["none"]}, "invalid_client_metadata"),
+        ({"redirect_uris": ["steam://run/1", "http://app.example.com/"]}, "invalid_redirect_uri"),
         ({"grant_types": ["implicit"]}, "invalid_client_metadata"),
+        ({"grant_types": ["authorization_code", 7]}, "invalid_client_metadata"),
         ({"grant_types": ["client_credentials"]}, "invalid_client_metadata"),
         ({"grant_types": "authorization_code"}, "invalid_client_metadata"),
         ({"response_types": ["token"]}, "invalid_client_metadata"),
@@ -233,6 +235,38 @@ def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
 def test_a_client_cannot_register_what_is_not_taken(side: ControlSide, change: dict[str, Any], error: str) -> None:
     answer = side.register({**DOCUMENT, **change})
     assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, {"grant_types": ["authorization_code", "refresh_token"]}),
+        ({"grant_types": []}, {"grant_types": ["authorization_code", "refresh_token"]}),
+        ({"grant_types": ["authorization_code"]}, {"grant_types": ["authorization_code"]}),
+        (
+            {"grant_types": ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token", "authorization_code"]},
+            {"grant_types": ["authorization_code", "refresh_token"]},
+        ),
+        ({"redirect_uris": ["steam://run/1", SITE, LOCAL, SITE]}, {"redirect_uris": [SITE, LOCAL]}),
+        ({"redirect_uris": ["http://app.example.com/", SITE + "#x", LOCAL]}, {"redirect_uris": [LOCAL]}),
+        ({"redirect_uris": ["com.example.app:/callback"]}, {"redirect_uris": ["com.example.app:/callback"]}),
+    ],
+)
+def test_a_client_is_told_what_was_kept_of_what_it_asked_for(
+    side: ControlSide, change: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    told = side.register({**DOCUMENT, **change})
+    assert told.status_code == 201
+    assert {name: told.json()[name] for name in kept} == kept
+    row = next(each for each in stored.all_clients(side.store) if each.id == told.json()["client_id"])
+    assert {name: row.metadata[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize("uri", ["JavaScript:alert(1)", " java\tscript:x", "data:text/html,x", "file:///etc/passwd", 7])
+def test_one_dangerous_address_refuses_all(side: ControlSide, uri: object) -> None:
+    for uris in ([SITE, uri], [uri, SITE]):
+        answer = side.register({**DOCUMENT, "redirect_uris": uris})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_redirect_uri")
 
 
 def test_a_registration_is_json_and_small(side: ControlSide) -> None:

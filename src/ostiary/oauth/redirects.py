@@ -20,6 +20,10 @@ MAX_LENGTH: Final = 2000
 APPS: Final = frozenset(
     ["claude", "cline", "code-oss", "cursor", "goose", "jetbrains", "raycast", "trae", "vscode", "vscode-insiders"]
 ) | {"vscodium", "warp", "windsurf", "zed"}
+#: Schemes that make a browser run or show what somebody else wrote, or read this machine. Who asks for one means harm.
+DANGEROUS: Final = frozenset(
+    ["about", "blob", "chrome", "data", "file", "filesystem", "intent", "jar", "javascript", "vbscript", "view-source"]
+)
 #: What a redirect may not bring along already, since we add it.
 _OURS: Final = frozenset(("code", "state", "iss", "error", "error_description"))
 _ALLOWED: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&()*+,;=%-]+\Z")
@@ -44,6 +48,12 @@ def fault(uri: object) -> str | None:
     if scheme is None:
         return "is not absolute"
     return _scheme_fault(uri, scheme[1])
+
+
+def is_dangerous(uri: str) -> bool:
+    """Whether a browser would take `uri` for one of the dangerous schemes, blanks and control characters left out."""
+    plain = "".join(c for c in uri if c > " ").lower()
+    return plain.partition(":")[0] in DANGEROUS
 
 
 def _scheme_fault(uri: str, scheme: str) -> str | None:
