@@ -40,6 +40,9 @@ CHUNKING: Final = 8
 class FetchError(OperationError):
     """There is no usable answer. The message is one line, and holds nothing of what came back."""
 
+    #: Whether there was an answer, or an address, that is not taken; else the site may only be down.
+    answered: bool = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
@@ -68,7 +71,7 @@ def fetch(
     `LOOPBACK`, on this machine alone. `resolver` answers as `socket.getaddrinfo` does, which is the default. Raises
     `FetchError`.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline, answered = time.monotonic() + timeout_s, False
     try:
         target = read_url(url, reach)
     except UnreachableError as error:
@@ -81,7 +84,7 @@ def fetch(
         with _connect(target, addresses, deadline) as plain, _secure(plain, target, trusted, deadline) as secured:
             return _ask(_Timed(secured, deadline), target, method, headers or {}, body, max_bytes)
     except (UnreachableError, _UnusableError) as error:
-        why = str(error)
+        why, answered = str(error), isinstance(error, UnreachableError | _NotTakenError)
     except TimeoutError:
         why = f"no answer within {timeout_s:g} s"
     except ssl.SSLCertVerificationError as error:
@@ -92,7 +95,9 @@ def fetch(
         why = "the answer is no proper HTTP"
     except OSError as error:
         why = error.strerror or type(error).__name__
-    raise FetchError(f"{target.shown} cannot be fetched: {why}")
+    refused = FetchError(f"{target.shown} cannot be fetched: {why}")
+    refused.answered = answered
+    raise refused
 
 
 def fetch_json(url: str, **how: Any) -> dict[str, Any]:
@@ -112,6 +117,10 @@ def fetch_json(url: str, **how: Any) -> dict[str, Any]:
 
 class _UnusableError(Exception):
     """What came back cannot be used."""
+
+
+class _NotTakenError(_UnusableError):
+    """What came back is nothing that is taken."""
 
 
 # Addresses ------------------------------------------------------------------------------------------------------------
@@ -196,7 +205,7 @@ class _Timed(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if self.limit <= 0:
-            raise _UnusableError("the answer is too large")
+            raise _NotTakenError("the answer is too large")
         self._connection.settimeout(_left(self._deadline))
         count = self._connection.recv_into(memoryview(buffer)[: self.limit])
         self.limit -= count
@@ -239,10 +248,10 @@ def _ask(
     connection.request(method, target.path, body=body, headers={**fixed, **asked})
     with connection.getresponse() as response:
         if 300 <= response.status < 400:
-            raise _UnusableError(f"it redirects (status {response.status}), and redirects are not followed")
+            raise _NotTakenError(f"it redirects (status {response.status}), and redirects are not followed")
         for name, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
             if (response.getheader(name) or plain).strip().lower() != plain:
-                raise _UnusableError(f"its {name} is not taken")
+                raise _NotTakenError(f"its {name} is not taken")
         timed.limit = CHUNKING * max_bytes + MAX_HEAD
         taken = _read(response, max_bytes)
         found: dict[str, str] = {}
@@ -253,12 +262,12 @@ def _ask(
 
 def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     if response.length is not None and response.length > max_bytes:
-        raise _UnusableError(f"the answer is larger than {max_bytes} bytes")
+        raise _NotTakenError(f"the answer is larger than {max_bytes} bytes")
     taken = bytearray()
     while part := response.read(max_bytes + 1 - len(taken)):
         taken += part
         if len(taken) > max_bytes:
-            raise _UnusableError(f"the answer is larger than {max_bytes} bytes")
+            raise _NotTakenError(f"the answer is larger than {max_bytes} bytes")
     if response.length:
         raise _UnusableError("the answer ends before its end")
     return bytes(taken)

@@ -1,7 +1,8 @@
 """Takes back what was issued: epochs for the data plane, and the end of everything in the store that could issue anew.
 
 Both in one transaction, and before they are recorded, since revoking only takes. It ends what was issued and does not
-keep anybody out: for that, agents are suspended or removed, people disabled, clients removed.
+keep anybody out: for that, agents are suspended or removed, people disabled, registered clients removed. A client by
+document comes back with its next request: `oauth.allowed_client_id_domains` keeps those out.
 """
 
 from __future__ import annotations

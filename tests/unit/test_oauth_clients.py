@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.kit.webserver import WebServer, answer
 from ostiary.oauth import redirects
 from ostiary.oauth.clients import shown_name
 from ostiary.oauth.documents import fresh_for
+from ostiary.oauth.limits import Slots, network
 from ostiary.oauth.registration import MOST, PER_HOUR
 from ostiary.store import clients as stored
 
@@ -222,7 +224,9 @@ def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
         ({"client_uri": "not a url"}, "invalid_client_metadata"),
         ({"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
         ({"token_endpoint_auth_method": ["none"]}, "invalid_client_metadata"),
+        ({"redirect_uris": ["steam://run/1", "http://app.example.com/"]}, "invalid_redirect_uri"),
         ({"grant_types": ["implicit"]}, "invalid_client_metadata"),
+        ({"grant_types": ["authorization_code", 7]}, "invalid_client_metadata"),
         ({"grant_types": ["client_credentials"]}, "invalid_client_metadata"),
         ({"grant_types": "authorization_code"}, "invalid_client_metadata"),
         ({"response_types": ["token"]}, "invalid_client_metadata"),
@@ -231,6 +235,38 @@ def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
 def test_a_client_cannot_register_what_is_not_taken(side: ControlSide, change: dict[str, Any], error: str) -> None:
     answer = side.register({**DOCUMENT, **change})
     assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, {"grant_types": ["authorization_code", "refresh_token"]}),
+        ({"grant_types": []}, {"grant_types": ["authorization_code", "refresh_token"]}),
+        ({"grant_types": ["authorization_code"]}, {"grant_types": ["authorization_code"]}),
+        (
+            {"grant_types": ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token", "authorization_code"]},
+            {"grant_types": ["authorization_code", "refresh_token"]},
+        ),
+        ({"redirect_uris": ["steam://run/1", SITE, LOCAL, SITE]}, {"redirect_uris": [SITE, LOCAL]}),
+        ({"redirect_uris": ["http://app.example.com/", SITE + "#x", LOCAL]}, {"redirect_uris": [LOCAL]}),
+        ({"redirect_uris": ["com.example.app:/callback"]}, {"redirect_uris": ["com.example.app:/callback"]}),
+    ],
+)
+def test_a_client_is_told_what_was_kept_of_what_it_asked_for(
+    side: ControlSide, change: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    told = side.register({**DOCUMENT, **change})
+    assert told.status_code == 201
+    assert {name: told.json()[name] for name in kept} == kept
+    row = next(each for each in stored.all_clients(side.store) if each.id == told.json()["client_id"])
+    assert {name: row.metadata[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize("uri", ["JavaScript:alert(1)", " java\tscript:x", "data:text/html,x", "file:///etc/passwd", 7])
+def test_one_dangerous_address_refuses_all(side: ControlSide, uri: object) -> None:
+    for uris in ([SITE, uri], [uri, SITE]):
+        answer = side.register({**DOCUMENT, "redirect_uris": uris})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_redirect_uri")
 
 
 def test_a_registration_is_json_and_small(side: ControlSide) -> None:
@@ -262,14 +298,62 @@ def test_there_is_an_end_to_how_many_are_registered(side: ControlSide) -> None:
                 kind="dynamic",
                 name="x",
                 metadata={"redirect_uris": [LOCAL]},
-                created_at=START,
+                created_at=START - 9 + number % 7,
                 expires_at=START + DAY,
+                used_at=None if number in {8, 14, 21} else START,
             )
             stored.put(connection, row)
-    assert side.register(DOCUMENT).status_code == 429
+
+    def unused() -> set[str]:
+        found = [each.id for each in stored.all_clients(side.store) if each.kind == "dynamic" and each.used_at is None]
+        return set(found)
+
+    made = []
+    for left in ({"dynamic-8", "dynamic-21"}, {"dynamic-8"}, set()):
+        answer = side.register(DOCUMENT)
+        made.append(answer.json()["client_id"])
+        assert unused() == left | set(made)
+    for client_id in made:
+        side.tokens(client_id, side.staff("alice"))
+    assert side.register(DOCUMENT).status_code == 429, "those that are used are not forgotten"
     side.now_is += DAY
     assert side.register(DOCUMENT).status_code == 201
-    assert len([each for each in stored.all_clients(side.store) if each.kind == "dynamic"]) == 1
+    assert len([each for each in stored.all_clients(side.store) if each.kind == "dynamic"]) == 1 + len(made)
+
+
+@pytest.mark.parametrize(
+    ("address", "same"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.8", "192.0.2.8"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_a_host_counts_by_its_network(address: str, same: str) -> None:
+    assert network(address) == same
+
+
+def test_nobody_registers_without_end_from_the_addresses_of_one_host(side: ControlSide) -> None:
+    answers = [side.register(DOCUMENT, X_Ostiary_Client=f"2001:db8::{number:x}") for number in range(PER_HOUR + 1)]
+    assert [each.status_code for each in answers] == [*[201] * PER_HOUR, 429]
+    assert side.register(DOCUMENT, X_Ostiary_Client="2001:db8:0:1::1").status_code == 201
+
+
+def test_who_registered_is_not_known_once_that_is_switched_off(side: ControlSide) -> None:
+    client_id = side.register(DOCUMENT).json()["client_id"]
+    said = side.tokens(client_id, side.staff("alice"))
+    off = OFFICE.replace("dynamic_registration: on", "dynamic_registration: off")
+    side.change(off)
+    assert side.get(side.authorize_path(client_id), cookies=side.staff("alice")).status_code == 400
+    assert side.refresh(client_id, said["refresh_token"]).json()["error"] == "invalid_client"
+    side.change(OFFICE)
+    assert side.get(side.authorize_path(client_id), cookies=side.staff("alice")).status_code == 303
+    assert side.refresh(client_id, said["refresh_token"]).status_code == 200
 
 
 def test_a_registration_ends_a_day_later_unless_it_is_used_and_then_a_month_after_its_last_use(
@@ -353,18 +437,74 @@ def test_a_document_that_changed_is_consented_to_again(near: tuple[ControlSide, 
     assert side.refresh(site.url, said["refresh_token"]).json()["error"] == "invalid_grant"
 
 
-def test_a_site_that_is_down_signs_nobody_out_but_lets_nobody_in(near: tuple[ControlSide, Site]) -> None:
+def test_a_site_that_is_down_keeps_nobody_out_for_a_day(near: tuple[ControlSide, Site]) -> None:
     side, site = near
     alice = side.staff("alice")
     said = side.tokens(site.url, alice)
     site.is_down()
     for at in (1 * 3600, 8 * 3600, 15 * 3600, 22 * 3600, DAY - 1):
         side.now_is = START + at
-        assert side.get(side.authorize_path(site.url), cookies=side.staff("alice")).status_code == 400
+        assert sent_back(side.get(side.authorize_path(site.url), cookies=side.staff("alice")))["code"]
         said = side.refresh(site.url, said["refresh_token"]).json()
         assert said["scope"] == "mcp:read mcp:query"
     side.now_is += 1  # what is known of the client is a day old
+    assert side.get(side.authorize_path(site.url), cookies=side.staff("alice")).status_code == 400
     assert side.refresh(site.url, said["refresh_token"]).json()["error"] == "invalid_client"
+
+
+@pytest.mark.parametrize(
+    ("answered", "status"),
+    [
+        (answer("no", status="503 Service Unavailable"), 303),
+        (answer("no", status="429 Too Many Requests"), 303),
+        (b"", 303),
+        (answer("gone", status="410 Gone"), 400),
+        (answer("gone", status="404 Not Found"), 400),
+        (answer("no", status="302 Found", Location="https://a.example/"), 400),
+        (answer("{}"), 400),
+        (answer("<html>"), 400),
+    ],
+)
+def test_what_is_known_counts_while_a_site_is_down_and_not_once_it_says_something_else(
+    near: tuple[ControlSide, Site], answered: bytes, status: int
+) -> None:
+    side, site = near
+    alice = side.staff("alice")
+    side.tokens(site.url, alice)
+    site.server.scripts["/client.json"] = answered
+    side.now_is += 600
+    for _ in range(2):  # the second time it is remembered
+        assert side.get(side.authorize_path(site.url), cookies=alice).status_code == status
+    assert len(site.server.paths) == 2
+
+
+def test_one_address_holds_one_slot_and_leaves_the_others_to_others() -> None:
+    slots = Slots(total=2)
+    with slots.hold("192.0.2.7", patience_s=0) as first, slots.hold("192.0.2.7", patience_s=0) as again:
+        assert (first, again) == (True, False)
+        with slots.hold("2001:db8::1", patience_s=0) as other, slots.hold("192.0.2.9", patience_s=0) as third:
+            assert (other, third) == (True, False)
+        with slots.hold("192.0.2.9", patience_s=0) as later:
+            assert later
+    with slots.hold("192.0.2.7", patience_s=0) as freed:
+        assert freed
+
+
+def test_a_slot_is_waited_for() -> None:
+    slots, waits, got = Slots(total=1), threading.Event(), []
+
+    def wait() -> None:
+        waits.set()
+        with slots.hold("192.0.2.8", patience_s=30) as held:
+            got.append(held)
+
+    waiting = threading.Thread(target=wait)
+    with slots.hold("192.0.2.7", patience_s=0):
+        waiting.start()
+        waits.wait(30)
+        assert got == []
+    waiting.join(30)
+    assert got == [True]
 
 
 def test_what_failed_is_asked_for_again_after_half_a_minute(near: tuple[ControlSide, Site]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.kit.control import LOCAL, OFFICE, SITE, START, URL, ControlSide, fields, office, sent_back
@@ -138,7 +141,8 @@ def test_twelve_servers_one_consent(tmp_path: Path) -> None:
         ({"scope": None}, False),
         ({"scope": "openid offline_access"}, False),
         ({"resource": None}, False),
-        ({"redirect_uri": SITE}, False),
+        ({"redirect_uri": LOCAL.replace("7777", "7778")}, False),
+        ({"redirect_uri": SITE}, True),
         ({"scope": "mcp:read mcp:update"}, True),
         ({"prompt": "consent"}, True),
         ({"client_id": "site"}, True),
@@ -151,6 +155,15 @@ def test_consent_is_asked_for_what_was_not_consented_to(
     answer = side.get(side.authorize_path(**{"client_id": "ide", **change}), cookies=alice)
     assert answer.status_code == (200 if shown else 303)
     assert shown or sent_back(answer)["code"]
+
+
+def test_consent_is_to_where_the_answer_goes_and_to_nowhere_else(side: ControlSide, alice: dict[str, str]) -> None:
+    for uri, shown in ((LOCAL, 200), (LOCAL, 303), (SITE, 200), (SITE, 303), (LOCAL, 200)):
+        answer = side.get(side.authorize_path("ide", redirect_uri=uri), cookies=alice)
+        assert answer.status_code == shown
+        if shown == 200:
+            assert uri.split("/")[2] in answer.text
+            assert sent_back(side.allow(answer, alice))["code"]
 
 
 def test_consent_of_one_person_is_not_that_of_another(side: ControlSide, alice: dict[str, str]) -> None:
@@ -276,6 +289,29 @@ def test_prompt_none_shows_no_page(side: ControlSide, alice: dict[str, str]) -> 
     assert sent_back(side.get(path, cookies=alice))["error"] == "consent_required"
     side.tokens("ide", alice)
     assert sent_back(side.get(path, cookies=alice))["code"]
+
+
+@pytest.mark.parametrize(("prompt", "left"), [("login", ""), ("consent login", "consent")])
+def test_prompt_login_signs_in_once_more_and_only_once(
+    side: ControlSide, alice: dict[str, str], prompt: str, left: str
+) -> None:
+    side.tokens("ide", alice)
+    second = '    two: {issuer: "http://127.0.0.1:2", client_id: ostiary}\noauth:'
+    side.change(OFFICE.replace("oauth:", second, 1))
+    path = side.authorize_path("ide", prompt=prompt, state="a+b &=ü")
+    shown = side.get(path, cookies=alice)
+    [target] = {
+        parse_qs(urlsplit(unescape(link)).query)["target"][0]
+        for link in re.findall('href="([^"]+=two[^"]+)', shown.text)
+    }
+    asked, back = ({**parse_qs(urlsplit(each).query, keep_blank_values=True)} for each in (path, target))
+    assert back == {**asked, "prompt": [left]}
+    again = side.get(target, cookies=side.staff("alice"))
+    assert again.status_code == (200 if left else 303)
+    assert left or sent_back(again)["state"] == "a+b &=ü"
+    assert (
+        sent_back(side.get(side.authorize_path("ide", prompt="login none"), cookies=alice))["error"] == "login_required"
+    )
 
 
 def test_in_a_lockdown_nothing_is_granted(side: ControlSide, alice: dict[str, str]) -> None:

@@ -84,14 +84,13 @@ def test_a_page_is_plain_html_for_everybody(name: pages.Name) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("form_action", [None, "https://app.example.com", "http://127.0.0.1:4000", "cursor:"])
-def test_a_page_keeps_others_out(name: pages.Name, form_action: str | None) -> None:
-    answer = page(name, status=418, form_action=form_action, **PAGES[name])
-    to = "'self'" if form_action is None else f"'self' {form_action}"
+def test_a_page_keeps_others_out(name: pages.Name) -> None:
+    answer = page(name, status=418, **PAGES[name])
+    # Browsers would hold the redirects behind the answer to it too, and those lead wherever the client's site likes.
+    form = "" if name in {"consent", "account"} else "; form-action 'self'"
     assert answer.status_code == 418
     assert answer.headers["content-security-policy"] == (
-        f"default-src 'none'; style-src 'self'; img-src 'self'; form-action {to}; "
-        "frame-ancestors 'none'; base-uri 'none'"
+        f"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'{form}"
     )
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["x-frame-options"] == "DENY"
@@ -100,14 +99,6 @@ def test_a_page_keeps_others_out(name: pages.Name, form_action: str | None) -> N
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
     assert answer.headers["cache-control"] == "no-store"
     assert "camera=()" in answer.headers["permissions-policy"]
-
-
-@pytest.mark.parametrize(
-    "value", ["https://a.test; script-src *", "*", "https://a.test/x", "a b:", "'self'", "x\r\ny:"]
-)
-def test_a_form_leads_to_an_origin_or_a_scheme_only(value: str) -> None:
-    with pytest.raises(ValueError, match="origin"):
-        page("error", form_action=value, message="x")
 
 
 def test_the_first_button_allows_and_the_other_denies() -> None:

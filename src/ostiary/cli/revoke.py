@@ -37,7 +37,8 @@ def revoke(
 ) -> None:
     """Refuse every token that was issued until now to one of these, and end what would bring new ones.
 
-    It does not keep anybody out: for that, suspend or remove the agent, disable the person, remove the client.
+    It does not keep anybody out: for that, suspend or remove the agent, disable the person, remove a registered client.
+    Clients by document come back when they are asked for: `oauth.allowed_client_id_domains` says which may.
     """
     named = {"agent": agent, "owner": owner, "client": client, "token": token, "third_party": third_party}
     given = [(kind, value) for kind, value in named.items() if value is not None]

@@ -7,7 +7,7 @@ they run in threads. `ENDPOINTS` names them as `ostiary.oauth.routes` does.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
@@ -101,7 +101,6 @@ ENDPOINTS: Final[Mapping[str, Endpoint]] = {
 
 
 def _account_page(control: Control, session: BrowserSession) -> Response:
-    end = signin.end_session_url(control, session.account)
     consents: list[dict[str, Any]] = [
         {
             "client": each.client,
@@ -116,7 +115,6 @@ def _account_page(control: Control, session: BrowserSession) -> Response:
     ]
     return page(
         "account",
-        form_action=None if end is None else _origin(end),
         account=session.account.shown,
         provider=session.account.provider,
         csrf=session.csrf,
@@ -167,8 +165,3 @@ def _see(url: str) -> Response:
     # Not `RedirectResponse`, which writes the address anew.
     headers = {"Location": url, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     return Response(status_code=303, headers=headers)
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"

@@ -12,6 +12,7 @@ import json
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import Response
 
@@ -69,7 +70,7 @@ def decide(control: Control, clients: Clients, asked: Asked) -> Response:
 
 def _ask(control: Control, clients: Clients, asked: Asked) -> Response:
     wish = read(control, clients, asked.query, asked.client)
-    session = _session(control, asked)
+    session = None if "login" in wish.prompt else _session(control, asked)
     if session is None:
         return _sign_in(control, wish, asked)
     offer = _offer(control, wish, session.account, asked.client)
@@ -157,6 +158,8 @@ def _is_given(offer: Offer, wish: Wish) -> bool:
     given = offer.given
     if given is None:
         return False
+    if redirects.place(given.redirect_host) != redirects.place(redirects.shown_host(wish.redirect_uri)):
+        return False  # the person consented to an answer that goes elsewhere
     servers = set(wish.servers or offer.servers)
     return servers <= set(given.servers) and set(_granted(wish, offer)) <= set(given.classes)
 
@@ -171,7 +174,6 @@ def _show(wish: Wish, offer: Offer, session: BrowserSession, query: str) -> Resp
     account = session.account
     return page(
         "consent",
-        form_action=redirects.form_action(wish.redirect_uri),
         action=PATH,
         csrf=session.csrf,
         request=query,
@@ -282,11 +284,18 @@ def _record(
 def _sign_in(control: Control, wish: Wish, asked: Asked) -> Response:
     if "none" in wish.prompt:
         back(wish, "login_required", "nobody is signed in")
-    target = f"{PATH}?{asked.query}"
+    target = f"{PATH}?{_satisfied(asked.query)}"
     providers = list(control.config.providers)
     if len(providers) != 1:
         return page("choose_provider", providers=providers, target=target)
     return _to(signin.begin(control, providers[0], target, asked.cookies))
+
+
+def _satisfied(query: str) -> str:
+    """Return the request as it comes back from signing in: `prompt=login` asked for that, and asks no more."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    left = [(n, " ".join(word for word in v.split() if word != "login") if n == "prompt" else v) for n, v in pairs]
+    return query if left == pairs else urlencode(left)
 
 
 def _send(control: Control, wish: Wish, code: str) -> Response:

@@ -77,9 +77,14 @@ class Clients:
 def _row(control: Control, client_id: str) -> StoredClient:
     with control.store.reading() as connection:
         row = stored.get(connection, client_id)
-    if row is None or (row.kind == "dynamic" and (row.expires_at or 0) <= control.now()):
+    if row is None or (row.kind == "dynamic" and not _lasts(control, row)):
         raise unknown(client_id)
     return row
+
+
+def _lasts(control: Control, row: StoredClient) -> bool:
+    """Whether a client that registered itself still counts: not where that is switched off since."""
+    return control.config.oauth.dynamic_registration and (row.expires_at or 0) > control.now()
 
 
 def unknown(client_id: str) -> OAuthError:

@@ -8,7 +8,6 @@ client that is not known yet.
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +15,7 @@ from ostiary import strictjson
 from ostiary.addresses import bracketed, canonical_host, split_address
 from ostiary.fetch import FetchError, Reach, fetch
 from ostiary.oauth import redirects
-from ostiary.oauth.limits import Failures, Window, unusable
+from ostiary.oauth.limits import Failures, Slots, UnreachedError, Window
 from ostiary.oauth.web import OAuthError
 from ostiary.store import clients as stored
 from ostiary.store.clients import StoredClient
@@ -33,19 +32,20 @@ MAX_REDIRECTS: Final = 50
 FRESH_S: Final = (300, 24 * 3600)
 #: How long a document that could not be fetched is not asked for again.
 FAILED_S: Final = 30
-#: Fetches at a time, and for one address in a minute.
+#: Fetches at a time (one for each address, which waits so long), and for one address in a minute.
 AT_ONCE: Final = 4
+PATIENCE_S: Final = 1.0
 PER_MINUTE: Final = 30
 _MAX_AGE: Final = re.compile(r'(?:^|[\s,])max-age="?([0-9]{1,9})"?(?=$|[\s,])')
 _URL: Final = re.compile(r"https://[^\x00-\x20\x7f-\U0010ffff\"<>\\^`{|}#]+\Z")
 
 
 class _RefusedError(Exception):
-    """What was fetched is no document of a client."""
+    """What was fetched is no document of a client; `down` if the site says that it cannot answer now."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, down: bool = False) -> None:
         super().__init__(why)
-        self.why = why
+        self.why, self.down = why, down
 
 
 class Documents:
@@ -54,11 +54,12 @@ class Documents:
     def __init__(self) -> None:
         self._failures = Failures(lasting_s=FAILED_S)
         self._window = Window(limit=PER_MINUTE, seconds=60)
-        self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._slots = Slots(total=AT_ONCE)
 
     def look_up(self, control: Control, url: str, *, address: str) -> StoredClient:
         """Return the client whose id is `url`, fetched unless what is known is fresh. Raises `OAuthError`.
 
+        What is known counts until it is a day old while the site is down, but not where it says something else.
         `address` is whose browser asks: nobody makes this machine fetch without end.
         """
         fault = url_fault(url, control)
@@ -68,13 +69,18 @@ class Documents:
             known = stored.get(connection, url)
         if known is not None and (known.expires_at or 0) > control.now():
             return known
-        return self._fetch_guarded(control, url, known, address)
+        try:
+            return self._fetch_guarded(control, url, known, address)
+        except UnreachedError:
+            if known is not None and known.created_at + FRESH_S[1] > control.now():
+                return known
+            raise
 
     def refreshed(self, control: Control, known: StoredClient, *, address: str) -> StoredClient:
         """Return a client that is known, looked up again where it is not fresh.
 
-        Where that fails, what is known counts until it is a day old, so that nobody is signed out because the site of
-        a client was down for a moment. Raises `OAuthError`.
+        Where that fails in any way, what is known counts until it is a day old, so that nobody is signed out because
+        the site of a client was broken for a moment. Raises `OAuthError`.
         """
         try:
             return self.look_up(control, known.id, address=address)
@@ -87,17 +93,19 @@ class Documents:
         now = control.now()
         self._failures.check(url, now)
         if not self._window.take(address, now):
-            raise OAuthError("invalid_client", "too many clients were looked up; try again later", status=429)
-        if not self._slots.acquire(blocking=False):
-            raise OAuthError("invalid_client", "too many clients are being looked up; try again", status=503)
-        try:
-            return self._fetch(control, url, known)
-        except (_RefusedError, FetchError) as error:
-            why = error.why if isinstance(error, _RefusedError) else error.message
+            raise UnreachedError("invalid_client", "too many clients were looked up; try again later", status=429)
+        with self._slots.hold(address, patience_s=PATIENCE_S) as held:
+            if not held:
+                raise UnreachedError("invalid_client", "too many clients are being looked up; try again", status=503)
+            self._failures.check(url, now)  # somebody else may have tried meanwhile
+            try:
+                return self._fetch(control, url, known)
+            except FetchError as error:
+                why = _unusable(OAuthError if error.answered else UnreachedError, error.message)
+            except _RefusedError as error:
+                why = _unusable(UnreachedError if error.down else OAuthError, error.why)
             self._failures.note(url, why, now)
-            raise unusable(why) from None
-        finally:
-            self._slots.release()
+            raise why
 
     def _fetch(self, control: Control, url: str, known: StoredClient | None) -> StoredClient:
         found = fetch(url, headers={"Accept": "application/json"}, max_bytes=MAX_BYTES, **how(control))
@@ -160,10 +168,14 @@ def fresh_for(cache_control: str) -> int:
     return min(max(age, FRESH_S[0]), FRESH_S[1])
 
 
+def _unusable(kind: type[OAuthError], why: str) -> OAuthError:
+    return kind("invalid_client", f"the client's document cannot be used: {why}", status=401)
+
+
 def _read(found: Fetched, url: str) -> dict[str, Any]:
     """Return the members of a document that count here."""
     if found.status != 200:
-        raise _RefusedError(f"the answer has status {found.status}")
+        raise _RefusedError(f"the answer has status {found.status}", down=found.status == 429 or found.status >= 500)
     try:
         said = strictjson.parse(found.body)
     except strictjson.StrictJsonError as error:

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from collections import OrderedDict, deque
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from ostiary.oauth.web import OAuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: How many callers or names are remembered; beyond, those who came first are forgotten.
 REMEMBERED: Final = 10_000
 
 
+def network(address: str) -> str:
+    """Return as who an address counts: itself, or its /64, since a host of IPv6 has all of that."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if known.version == 4:
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.IPv6Network((known, 64), strict=False))
+
+
 class Window:
-    """At most `limit` times within `seconds` for each caller."""
+    """At most `limit` times within `seconds` for each network (see `network`)."""
 
     def __init__(self, *, limit: int, seconds: int) -> None:
         self._limit, self._seconds = limit, seconds
         self._seen: OrderedDict[str, deque[int]] = OrderedDict()
         self._turn = threading.Lock()
 
-    def take(self, caller: str, now: int) -> bool:
+    def take(self, address: str, now: int) -> bool:
         """Count one, unless there were too many; then false."""
+        caller = network(address)
         with self._turn:
             times = self._seen.setdefault(caller, deque())
             self._seen.move_to_end(caller)
@@ -35,16 +54,45 @@ class Window:
             return True
 
 
+class Slots:
+    """At most `total` at a time, and one of them for each network (see `network`)."""
+
+    def __init__(self, *, total: int) -> None:
+        self._total = total
+        self._held: set[str] = set()
+        self._free = threading.Condition()
+
+    @contextmanager
+    def hold(self, address: str, *, patience_s: float) -> Iterator[bool]:
+        """Hold a slot meanwhile; false if none was free within `patience_s`."""
+        caller = network(address)
+        with self._free:
+            held = self._free.wait_for(lambda: caller not in self._held and len(self._held) < self._total, patience_s)
+            if held:
+                self._held.add(caller)
+        try:
+            yield held
+        finally:
+            if held:
+                with self._free:
+                    self._held.remove(caller)
+                    self._free.notify_all()
+
+
+class UnreachedError(OAuthError):
+    """A document could not be asked for: that says nothing of what stands in it."""
+
+
 class Failures:
     """What could not be had, for a short while."""
 
     def __init__(self, *, lasting_s: int) -> None:
         self._lasting_s = lasting_s
-        self._failed: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[OAuthError, int]] = OrderedDict()
         self._turn = threading.Lock()
 
-    def note(self, name: str, why: str, now: int) -> None:
-        """Remember that `name` failed."""
+    def note(self, name: str, why: OAuthError, now: int) -> None:
+        """Remember how `name` failed."""
         with self._turn:
             self._failed[name] = (why, now + self._lasting_s)
             self._failed.move_to_end(name)
@@ -54,11 +102,6 @@ class Failures:
     def check(self, name: str, now: int) -> None:
         """Raise `OAuthError` if `name` failed a moment ago."""
         with self._turn:
-            why, until = self._failed.get(name, ("", 0))
-        if now < until:
-            raise unusable(why)
-
-
-def unusable(why: str) -> OAuthError:
-    """Return the refusal of a client whose document cannot be had."""
-    return OAuthError("invalid_client", f"the client's document cannot be used: {why}", status=401)
+            why, until = self._failed.get(name, (None, 0))
+        if why is not None and now < until:
+            raise type(why)(why.error, why.description, status=why.status)

@@ -6,7 +6,6 @@ characters that could turn it around or hide in it: it may say whatever it likes
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from datetime import UTC, datetime
 from functools import cache
@@ -23,8 +22,11 @@ Name = Literal["consent", "choose_provider", "account", "error", "signed_out"]
 MAX_NAME: Final = 60
 STYLE_PATH: Final = "/oauth/style.css"
 _FOLDER: Final = Path(__file__).parent / "templates"
-#: An origin or a scheme, as a form may lead to: it goes into a header.
-_FORM_ACTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[A-Za-z0-9.\[\]:_-]+)?\Z")
+#: Pages with a form whose answer sends the browser to somebody else's site. Browsers hold every redirect that follows a
+#: form to the `form-action` of its page, and a callback goes on to wherever it likes: from a site to the scheme of its
+#: app, or to `[::1]`, which no source expression can even name. So these two go without; what they post to stands in
+#: the template, and nobody can put another form there: everything is escaped.
+_LEADING_AWAY: Final = frozenset(("consent", "account"))
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -36,19 +38,11 @@ _HEADERS: Final = {
 }
 
 
-def page(name: Name, *, status: int = 200, form_action: str | None = None, **values: Any) -> Response:
-    """Return a page with its security headers.
-
-    `form_action` is the origin or scheme to which an answer to the page's form may redirect, since browsers hold the
-    redirect to the policy of the page too. The values are those that `templates/NAME.html` names at its top.
-    """
-    if form_action is not None and _FORM_ACTION.match(form_action) is None:
-        raise ValueError("a form leads to an origin or to a scheme")
-    to = "'self'" if form_action is None else f"'self' {form_action}"
-    policy = (
-        f"default-src 'none'; style-src 'self'; img-src 'self'; form-action {to}; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    )
+def page(name: Name, *, status: int = 200, **values: Any) -> Response:
+    """Return a page with its security headers; the values are those that `templates/NAME.html` names at its top."""
+    policy = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+    if name not in _LEADING_AWAY:
+        policy += "; form-action 'self'"
     html = _templates().get_template(f"{name}.html").render(**values)
     return HTMLResponse(html, status_code=status, headers={**_HEADERS, "Content-Security-Policy": policy})
 

@@ -20,6 +20,10 @@ MAX_LENGTH: Final = 2000
 APPS: Final = frozenset(
     ["claude", "cline", "code-oss", "cursor", "goose", "jetbrains", "raycast", "trae", "vscode", "vscode-insiders"]
 ) | {"vscodium", "warp", "windsurf", "zed"}
+#: Schemes that make a browser run or show what somebody else wrote, or read this machine. Who asks for one means harm.
+DANGEROUS: Final = frozenset(
+    ["about", "blob", "chrome", "data", "file", "filesystem", "intent", "jar", "javascript", "vbscript", "view-source"]
+)
 #: What a redirect may not bring along already, since we add it.
 _OURS: Final = frozenset(("code", "state", "iss", "error", "error_description"))
 _ALLOWED: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&()*+,;=%-]+\Z")
@@ -44,6 +48,12 @@ def fault(uri: object) -> str | None:
     if scheme is None:
         return "is not absolute"
     return _scheme_fault(uri, scheme[1])
+
+
+def is_dangerous(uri: str) -> bool:
+    """Whether a browser would take `uri` for one of the dangerous schemes, blanks and control characters left out."""
+    plain = "".join(c for c in uri if c > " ").lower()
+    return plain.partition(":")[0] in DANGEROUS
 
 
 def _scheme_fault(uri: str, scheme: str) -> str | None:
@@ -90,10 +100,10 @@ def shown_host(uri: str) -> str:
     return parts.netloc if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
 
 
-def form_action(uri: str) -> str:
-    """Return the source expression (CSP) that lets a form end up at `uri`."""
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
+def place(shown: str) -> str:
+    """Return what of a `shown_host` counts when two are compared: on this machine not the port, which is any."""
+    found = _LOOPBACK.match(f"http://{shown}")
+    return shown if found is None else found[1]
 
 
 def with_answer(uri: str, answer: Mapping[str, str | None]) -> str:

@@ -1,7 +1,8 @@
 """POST /oauth/register: clients that register themselves (RFC 7591), where that is switched on.
 
 Anybody may ask, so little is given: a name that nobody vouches for, addresses that are held to
-`ostiary.oauth.redirects`, and a registration that ends by itself where nobody uses it.
+`ostiary.oauth.redirects`, and a registration that ends by itself where nobody uses it. Where there are too many, the
+oldest that brought nobody in makes room, so that nobody can shut the door by filling the room.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _keep(control: Control, said: dict[str, Any], now: int) -> dict[str, Any]:
         expires_at=now + UNUSED_S,
     )
     with control.store.changing() as connection:
-        if stored.count_dynamic(connection, now=now) >= MOST:
+        full = stored.count_dynamic(connection, now=now) >= MOST
+        if full and not stored.forget_unused(connection):
             raise OAuthError("slow_down", "too many clients are registered", status=429, retry_after=3600)
         stored.put(connection, client)
         detail = {"client_id": client.id, "client_name": client.name, "redirect_uris": said["redirect_uris"]}
@@ -87,7 +89,7 @@ def _read(asked: Asked) -> dict[str, Any]:
         raise OAuthError("invalid_client_metadata", f"the body is not JSON: {error}") from None
     if not isinstance(said, dict):
         raise OAuthError("invalid_client_metadata", "the body is no JSON object")
-    uris = _redirect_uris(said)
+    uris, grants = _redirect_uris(said), _grant_types(said)
     for name in (*_TEXTS, "token_endpoint_auth_method"):
         if not isinstance(said.get(name) or "", str) or len(said.get(name) or "") > MAX_TEXT:
             raise OAuthError("invalid_client_metadata", f"{name} is not a text of at most {MAX_TEXT} characters")
@@ -97,33 +99,47 @@ def _read(asked: Asked) -> dict[str, Any]:
         **kept,
         "redirect_uris": uris,
         "token_endpoint_auth_method": said.get("token_endpoint_auth_method") or "client_secret_basic",
-        "grant_types": list(GRANTS),
+        "grant_types": grants,
         "response_types": ["code"],
     }
 
 
 def _redirect_uris(said: dict[str, Any]) -> list[str]:
+    """Return the addresses that are usable, where there is one and none is dangerous; the client is told which."""
     uris = said.get("redirect_uris")
     if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS:
         raise OAuthError("invalid_redirect_uri", f"redirect_uris must list 1 to {MAX_REDIRECTS} addresses")
-    for number, uri in enumerate(uris, 1):
-        why = redirects.fault(uri)
-        if why is not None:
+    faults = [(number, redirects.fault(uri)) for number, uri in enumerate(uris, 1)]
+    usable = [uri for uri, (_, why) in zip(uris, faults, strict=True) if why is None]
+    for number, why in faults:
+        uri = uris[number - 1]
+        if why is not None and (not usable or not isinstance(uri, str) or redirects.is_dangerous(uri)):
             raise OAuthError("invalid_redirect_uri", f"redirect address {number} {why}")
-    return list(dict.fromkeys(uris))
+    return list(dict.fromkeys(usable))
+
+
+def _grant_types(said: dict[str, Any]) -> list[str]:
+    """Return those of the grants that are served here: clients name all that they know (RFC 7591 section 3.2.1)."""
+    given = said.get("grant_types")
+    if given is None or given == []:
+        return list(GRANTS)
+    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
+        raise OAuthError("invalid_client_metadata", "grant_types is not a list of texts")
+    if GRANTS[0] not in given:
+        raise OAuthError("invalid_client_metadata", f"grant_types is not taken here without {GRANTS[0]}")
+    return [grant for grant in GRANTS if grant in given]
 
 
 def _check_by_rfc(said: dict[str, Any]) -> None:
     """Hold what RFC 7591 section 2 defines to it; the addresses were held to more than that."""
     known = {name: said[name] for name in ("client_uri", "token_endpoint_auth_method") if said.get(name) is not None}
-    for name in ("grant_types", "response_types"):
-        value = said.get(name)
-        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-            raise OAuthError("invalid_client_metadata", f"{name} is not a list of texts")
-        known |= {} if value is None else {name: value}
+    responses = said.get("response_types")
+    if responses is not None:
+        if not isinstance(responses, list) or not all(isinstance(item, str) for item in responses):
+            raise OAuthError("invalid_client_metadata", "response_types is not a list of texts")
+        known["response_types"] = responses
     served = {
         "response_types_supported": ["code"],
-        "grant_types_supported": list(GRANTS),
         "token_endpoint_auth_methods_supported": list(METHODS),
     }
     claims = ClientMetadataClaims(known, {}, ClientMetadataClaims.get_claims_options(served))

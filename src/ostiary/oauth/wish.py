@@ -67,6 +67,8 @@ def _read_rest(control: Control, given: Parameters, client: Client, redirect_uri
     for name, code in (("request", "request_not_supported"), ("request_uri", "request_uri_not_supported")):
         if given.get(name) is not None:
             raise OAuthError(code, f"{name} is not supported")
+    if given.get("authorization_details") is not None:  # RFC 9396 section 5: no type of it is known here
+        raise OAuthError("invalid_authorization_details", "authorization_details is not supported")
     if given.get("response_mode") not in (None, "query"):
         raise OAuthError("invalid_request", "response_mode must be query")
     if given.require("response_type") != "code":

@@ -147,6 +147,13 @@ def count_dynamic(connection: sa.Connection, *, now: int) -> int:
     return found
 
 
+def forget_unused(connection: sa.Connection) -> bool:
+    """Forget the client that registered itself first of those that nobody has let in; false if there is none."""
+    unused = sa.select(_CLIENTS.c.id).where((_CLIENTS.c.kind == "dynamic") & _CLIENTS.c.used_at.is_(None))
+    first = unused.order_by(_CLIENTS.c.created_at, sa.text("rowid")).limit(1).scalar_subquery()
+    return bool(connection.execute(sa.delete(_CLIENTS).where(_CLIENTS.c.id == first)).rowcount)
+
+
 def forget_documents(connection: sa.Connection, *, keep: int = MAX_DOCUMENTS) -> None:
     """Forget documents of clients that nobody has let in, those first that were fetched longest ago, down to `keep`."""
     documents = sa.select(_CLIENTS.c.id).where((_CLIENTS.c.kind == "document") & _CLIENTS.c.used_at.is_(None))
