@@ -11,8 +11,9 @@ from tests.kit.issuer import read
 
 from ostiary.control import Epoch
 from ostiary.registrar import Operator
-from ostiary.store import accounts, registry
+from ostiary.store import accounts, epochs, registry
 from ostiary.store import clients as stored
+from ostiary.store.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +61,40 @@ def test_a_refresh_token_that_is_used_again_ends_its_family(side: ControlSide, s
     assert (epoch.kind, epoch.value, epoch.epoch) == ("family", read(said["access_token"])[1]["fam"], START)
     [record] = side.records("revoked")
     assert "used before" in record["detail"]["why"]
+
+
+def floor_of(side: ControlSide, said: dict[str, Any]) -> int:
+    with side.store.reading() as connection:
+        return epochs.floor(connection, [("family", read(said["access_token"])[1]["fam"])])
+
+
+@pytest.mark.parametrize("how", ["used again", "of another client", "revoked"])
+def test_what_ends_a_family_revokes_its_tokens_in_the_same_change(
+    side: ControlSide, said: dict[str, Any], how: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("database is locked")
+
+    if how == "used again":
+        assert side.refresh("ide", said["refresh_token"]).status_code == 200
+    side.revoke = fail  # type: ignore[method-assign]
+    if how == "revoked":
+        answer = side.post("/oauth/revoke", {"client_id": "ide", "token": said["refresh_token"]})
+    else:
+        answer = side.refresh("ide" if how == "used again" else "desk-client", said["refresh_token"])
+    assert answer.status_code == 503
+    assert floor_of(side, said) >= read(said["access_token"])[1]["iat"]
+
+
+def test_a_family_that_began_a_second_ahead_is_revoked_in_the_same_second(side: ControlSide) -> None:
+    alice = side.staff("alice")
+    side.revoke([Epoch(kind="subject", value="human:sso:alice", epoch=START)], BOSS, why="enough")
+    said = side.tokens("ide", alice)
+    issued = read(said["access_token"])[1]["iat"]
+    assert issued == START + 1
+    for _ in range(3):  # to show it again and again moves nothing
+        side.post("/oauth/revoke", {"client_id": "ide", "token": said["refresh_token"]})
+    assert floor_of(side, said) == issued
 
 
 def test_another_authorization_outlives_it(side: ControlSide, said: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from ostiary.store import clients as stored
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from ostiary.control import Control
+    from ostiary.control import Control, EpochKind
     from ostiary.identity.accounts import Account
     from ostiary.oauth.clients import Client
     from ostiary.oauth.offer import Actor
@@ -215,26 +215,38 @@ def _renew(connection: sa.Connection, found: _Found, consent: Consent, control: 
 
 def _end(control: Control, leaked: _LeakedError) -> None:
     """End a family for good: nothing more comes of it, and what has come of it is revoked."""
-    family = leaked.family
+    family, epoch = leaked.family, None
+    why = f"a code or refresh token leaked: {leaked.why}" if leaked.used else leaked.why
     with control.store.changing() as connection:
-        grants.end_family(connection, family.id, leaked.why, now=control.now())
+        if leaked.used:
+            epoch = end_family(control, connection, family, why=why)
+        else:
+            grants.end_family(connection, family.id, why, now=control.now())
     token: dict[str, object] = {"jti": None, "client_id": family.client, "issuer": "local", "scope": []}
     fields: dict[str, object] = {
         "principal": {"type": "human", "id": family.account},
         "agent": family.agent,
         "token": token,
     }
-    if leaked.used:
-        revoke_family(control, family, why=f"a code or refresh token leaked: {leaked.why}", **fields)
+    if epoch is not None:
+        control.revoke([epoch], None, why=why, **fields)
         return
     detail = {"why": f"a code leaked: {leaked.why}", "family": family.id}
     control.record("control", "token_refused", None, **fields, decision="deny", detail=detail)
 
 
-def revoke_family(control: Control, family: Family, *, why: str, **fields: object) -> None:
-    """Revoke every token of a family."""
-    at = max(control.now(), family.created_at)
-    control.revoke([Epoch(kind="family", value=family.id, epoch=at, reason=why)], None, why=why, **fields)
+def end_family(control: Control, connection: sa.Connection, family: Family, *, why: str) -> Epoch:
+    """End a family and revoke its tokens, within a change of the store; `control.revoke` must follow once it is made.
+
+    A family that was revoked before keeps its epoch, however often an old token of it is shown.
+    """
+    key: tuple[EpochKind, str] = ("family", family.id)
+    live = grants.end_family(connection, family.id, why, now=control.now())
+    at = 0 if live else epochs.floor(connection, [key])
+    at = at or max(epochs.next_epoch(connection, [key], now=control.now()), family.created_at)
+    epoch = Epoch(kind="family", value=family.id, epoch=at, reason=why)
+    epochs.add(connection, [epoch])
+    return epoch
 
 
 def _record(control: Control, granted: Grant) -> None:

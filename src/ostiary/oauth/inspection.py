@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ostiary import jose, keys, strictjson
 from ostiary.control import Epoch
-from ostiary.oauth.grants import revoke_family
+from ostiary.oauth.grants import end_family
 from ostiary.oauth.tokenendpoint import who
 from ostiary.oauth.web import NO_STORE, OAuthError, answer, read_form
 from ostiary.registry.effective import keys_of_token
@@ -56,11 +56,12 @@ def _revoke(control: Control, client_id: str, text: str) -> None:
         family = None if found is None else grants.family(connection, found.family)
     if family is not None:
         if family.client == client_id:
+            why = "the client revoked its refresh token"
             with control.store.changing() as connection:
-                grants.end_family(connection, family.id, "the client revoked it", now=control.now())
+                epoch = end_family(control, connection, family, why=why)
             principal = {"type": "human", "id": family.account}
             fields = {"principal": principal, "agent": family.agent, "token": {**token, "jti": None, "scope": []}}
-            revoke_family(control, family, why="the client revoked its refresh token", **fields)
+            control.revoke([epoch], None, why=why, **fields)
         return
     claims = own_claims(control, text)
     if claims is None or claims["client_id"] != client_id or claims["exp"] <= control.now():
