@@ -63,6 +63,23 @@ def test_a_refresh_token_that_is_used_again_ends_its_family(side: ControlSide, s
     assert "used before" in record["detail"]["why"]
 
 
+def test_a_refresh_without_a_resource_is_for_the_server_of_the_last_token(
+    side: ControlSide, said: dict[str, Any]
+) -> None:
+    def again(server: str | None) -> str:
+        form = {"grant_type": "refresh_token", "client_id": "ide", "refresh_token": said["refresh_token"]}
+        form |= {} if server is None else {"resource": f"{URL}/mcp/{server}"}
+        answer = side.post("/oauth/token", form).json()
+        if "error" in answer:
+            return str(answer["error"])
+        said.update(answer)
+        return str(read(answer["access_token"])[1]["aud"]).rpartition("/")[2]
+
+    asked = (None, "wiki", None, "vault", None, "notes", None)
+    told = ["notes", "wiki", "wiki", "invalid_target", "wiki", "notes", "notes"]
+    assert [again(server) for server in asked] == told
+
+
 def floor_of(side: ControlSide, said: dict[str, Any]) -> int:
     with side.store.reading() as connection:
         return epochs.floor(connection, [("family", read(said["access_token"])[1]["fam"])])

@@ -124,13 +124,14 @@ def _exchange(
             raise OAuthError("invalid_grant", "what was granted has been revoked")
         consent = _consent(connection, control, found, client, actor)
         check_standing(connection, config, account.id, actor.key, now=now, error="invalid_grant")
+        server = _server(control, found, consent, form)
         asked = Delegation(
             subject=account.id,
             client_id=client.id,
             agent=actor.id,
             third_party=actor.third_party,
             family=family.id,
-            server=_server(control, found, consent, form),
+            server=server,
             scope=_scope(family, form),
             classes=consent.classes,
             servers=consent.servers,
@@ -139,7 +140,7 @@ def _exchange(
         )
         # Not before the family began, which may be a second ahead of the clock.
         granted = delegate(asked, config, now=max(now, family.created_at))
-        refresh = _renew(connection, found, consent, control, now=now)
+        refresh = _renew(connection, found, consent, control, server=server, now=now)
         for principal in (account.id, actor.id):
             registry.note_token(connection, principal, issued_at=granted.issued_at)
         stored.note_use(connection, client.id, now=now, dynamic_until=now + CONSENT_S)
@@ -181,11 +182,12 @@ def _check_hands(found: _Found, client: Client, kind: Kind, form: Parameters, *,
 
 
 def _server(control: Control, found: _Found, consent: Consent, form: Parameters) -> str:
-    """Return the one server that the token is for."""
+    """Return the one server that the token is for. A refresh token is good for each that was consented to."""
     bound = tuple(found.grant.binding.get("servers", ()))
     resource = form.get("resource")
     if resource is None:
-        choice = bound or consent.servers
+        last = found.grant.binding.get("server")  # of a refresh token (RFC 8707 section 2.2)
+        choice = bound or ((last,) if last else consent.servers)
         if len(choice) != 1:
             raise OAuthError("invalid_target", "resource must say which server the token is for")
         return choice[0]
@@ -205,12 +207,14 @@ def _scope(family: Family, form: Parameters) -> list[str]:
     return [scope for scope in granted if scope in ours] if ours else granted
 
 
-def _renew(connection: sa.Connection, found: _Found, consent: Consent, control: Control, *, now: int) -> str:
-    """Use up what was shown, and return the next refresh token."""
+def _renew(
+    connection: sa.Connection, found: _Found, consent: Consent, control: Control, *, server: str, now: int
+) -> str:
+    """Use up what was shown, and return the next refresh token, which is for `server` unless another is named."""
     until = min(now + control.config.oauth.refresh_token_ttl, consent.expires_at)
     grants.use_grant(connection, found.grant, now=now)
     grants.use_family(connection, found.family.id, now=now, expires_at=until)
-    return grants.add_grant(connection, "refresh", found.family.id, {}, now=now, expires_at=until)
+    return grants.add_grant(connection, "refresh", found.family.id, {"server": server}, now=now, expires_at=until)
 
 
 def _end(control: Control, leaked: _LeakedError) -> None:
