@@ -274,6 +274,21 @@ def test_a_client_that_does_not_prove_who_it_is_gets_nothing(
         assert ("www-authenticate" in answer.headers) == (header is not None)
 
 
+def test_only_clients_that_an_operator_let_in_write_records_of_what_they_try(side: ControlSide) -> None:
+    own = side.register({"redirect_uris": ["https://app.example.com/callback"]}).json()
+    for name, secret, records in ((own["client_id"], own["client_secret"], 0), ("site", side.secret, 1)):
+        form = {"grant_type": "refresh_token", "refresh_token": "made-up"}
+        assert side.post("/oauth/token", form, Authorization=basic(name, secret)).json()["error"] == "invalid_grant"
+        assert len(side.records("token_refused")) == records
+
+
+def test_authorization_details_are_not_taken(side: ControlSide, said: dict[str, Any]) -> None:
+    details = '[{"type": "payment"}]'
+    refused = side.refresh("ide", said["refresh_token"], authorization_details=details)
+    assert refused.json()["error"] == "invalid_authorization_details"
+    assert side.refresh("ide", said["refresh_token"]).status_code == 200
+
+
 # Revocation and introspection by clients ------------------------------------------------------------------------------
 
 
@@ -334,6 +349,48 @@ def test_an_expired_token_is_not_active(side: ControlSide, said: dict[str, Any])
     assert introspect(side, said["access_token"]) == {"active": False}
 
 
-def test_whoever_has_no_secret_is_told_nothing(side: ControlSide, said: dict[str, Any]) -> None:
-    answer = side.post("/oauth/introspect", {"client_id": "ide", "token": said["access_token"]})
-    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+def test_whoever_has_no_secret_or_registered_itself_is_told_nothing(side: ControlSide, said: dict[str, Any]) -> None:
+    own = side.register({"redirect_uris": ["https://app.example.com/callback"]}).json()
+    form = {"token": said["access_token"]}
+    for answer in (
+        side.post("/oauth/introspect", {"client_id": "ide", **form}),
+        side.post("/oauth/introspect", form, Authorization=basic(own["client_id"], own["client_secret"])),
+    ):
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+def suspended(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        registry.suspend_agent(connection, "agent:local:desk", "seen enough", now=START)
+
+
+def disabled(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        registry.disable_person(connection, "human:sso:alice", "left", now=START)
+
+
+def server_gone(side: ControlSide) -> None:
+    side.change(side.text.replace("  notes: {", "  memos: {").replace("[notes", "[memos"))
+
+
+def agent_gone(side: ControlSide) -> None:
+    side.change(side.text.replace("  desk: {", "  table: {"))
+
+
+@pytest.mark.parametrize(
+    ("client", "change", "active"),
+    [
+        ("ide", suspended, True),
+        ("desk-client", suspended, False),
+        ("ide", disabled, False),
+        ("ide", server_gone, False),
+        ("desk-client", agent_gone, False),
+    ],
+)
+def test_a_token_of_those_who_may_not_act_is_not_active(
+    side: ControlSide, client: str, change: Callable[[ControlSide], None], active: bool
+) -> None:
+    token = side.tokens(client, side.staff("alice"), scope="mcp:read")["access_token"]
+    assert introspect(side, token)["active"]
+    change(side)
+    assert introspect(side, token)["active"] == active

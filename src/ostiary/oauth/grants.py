@@ -68,7 +68,8 @@ class _LeakedError(Exception):
 def exchange(control: Control, client: Client, kind: Kind, form: Parameters, *, proven: bool) -> Issued:
     """Return what the code or refresh token in `form` is good for, recorded. Raises `OAuthError`.
 
-    `proven` says that the client has proven who it is; what others try in vain with made-up codes is not recorded.
+    `proven` says that the client is one that an operator let in, and has proven who it is; what others try in vain with
+    made-up codes is not recorded.
     """
     text = form.require("code" if kind == "code" else "refresh_token")
     account = _account(control, client, kind, text)
@@ -172,7 +173,8 @@ def _check_hands(found: _Found, client: Client, kind: Kind, form: Parameters, *,
         raise OAuthError("invalid_grant", f"{WORDS[kind]} has expired")
     if kind == "refresh":
         return
-    if form.require("redirect_uri") != grant.binding["redirect_uri"]:
+    # It need not be said again, as the verifier binds the code (OAuth 2.1 section 4.1.3); if it is, it must be right.
+    if form.get("redirect_uri") not in (None, grant.binding["redirect_uri"]):
         raise _LeakedError(family, "it was shown with another redirect address", used=False)
     verifier = form.require("code_verifier")
     if CODE_VERIFIER_PATTERN.fullmatch(verifier) is None:

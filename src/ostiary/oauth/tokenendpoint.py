@@ -42,6 +42,9 @@ def token(control: Control, clients: Clients, asked: Asked) -> Response:
     """Answer a token request. Raises `OAuthError`."""
     form = read_form(asked)
     check_lockdown(control)
+    if form.get("authorization_details") is not None:
+        # None are taken at the authorization endpoint either (RFC 9396 section 5).
+        raise OAuthError("invalid_authorization_details", "authorization_details are not taken here")
     grant_type = form.require("grant_type")
     if grant_type == "authorization_code":
         return _for_person(control, clients, asked, form, "code")
@@ -84,6 +87,14 @@ def who(
     return caller, None if caller.agent is not None else found[-1]
 
 
+def is_vouched_for(caller: Authenticated, client: Client | None) -> bool:
+    """Whether who asks was let in by an operator and has proven who it is.
+
+    Anybody can have a client with a secret, or a document with keys, and as many of them as she likes.
+    """
+    return client is None or (client.kind == "registered" and caller.method != "none")
+
+
 def _basic(asked: Asked) -> tuple[str, str] | None:
     """Return id and secret of the Authorization header (RFC 6749 section 2.3.1), if there is one."""
     header = asked.headers.get("authorization")
@@ -107,7 +118,7 @@ def _for_person(control: Control, clients: Clients, asked: Asked, form: Paramete
     caller, client = who(control, clients, asked, form, PATH)
     if client is None:
         raise OAuthError("unauthorized_client", "agents and services ask by client_credentials")
-    issued = exchange(control, client, kind, form, proven=caller.method != "none")
+    issued = exchange(control, client, kind, form, proven=is_vouched_for(caller, client))
     return answer({**_members(issued.access), "refresh_token": issued.refresh})
 
 
