@@ -286,6 +286,26 @@ def test_a_workload_shows_the_token_of_its_platform(side: ControlSide) -> None:
     assert side.post("/oauth/token", {**form, "assertion": other}).json()["error"] == "invalid_grant"
 
 
+def test_the_token_of_a_job_is_used_up_by_what_it_gets_and_not_by_a_refusal(side: ControlSide) -> None:
+    job, subject = "https://token.actions.githubusercontent.com", "repo:acme/app:ref:refs/heads/main"
+    side.change(
+        side.text.replace(
+            "services:\n",
+            "services:\n"
+            "  job: {owner: dave, credentials: [{federated: {preset: github-actions, jwks: {file: platform.json},"
+            f' subject: "{subject}"}}}}]}}\n',
+        )
+    )
+    assertion = signed(PLATFORM, iss=job, sub=subject, aud=URL, jti="one")
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+    asked = [{}, {"resource": f"{URL}/mcp/wiki", "scope": "mcp:none"}, *[{"resource": f"{URL}/mcp/wiki"}] * 2]
+    answers = [side.post("/oauth/token", {**form, **more}).json() for more in asked]
+    assert [each.get("error") for each in answers] == ["invalid_target", "invalid_scope", None, "invalid_grant"]
+    proof = {"client_assertion_type": ASSERTION, "client_assertion": signed(PLATFORM, iss=job, sub=subject, aud=URL)}
+    told = side.post("/oauth/introspect", {"grant_type": "client_credentials", "token": "x", **proof})
+    assert told.json()["error"] == "invalid_client"
+
+
 def test_an_agent_revokes_and_asks_about_its_own_token(side: ControlSide) -> None:
     access = credentials(side, "bot").json()["access_token"]
 
