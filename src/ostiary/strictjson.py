@@ -13,11 +13,22 @@ class StrictJsonError(ValueError):
 def parse(data: bytes) -> Any:
     """Return what `data`, UTF-8 without a byte order mark, says. Raises `StrictJsonError`."""
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        if b"\\u" in data:
+            _check_text(found)
     except StrictJsonError:
         raise
     except (ValueError, RecursionError):
         raise StrictJsonError("it cannot be parsed") from None
+    return found
+
+
+def _check_text(found: Any) -> None:
+    """Raise `StrictJsonError` if any text in `found` has half a surrogate pair (RFC 8259 section 8.2)."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise StrictJsonError("it holds half a character") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

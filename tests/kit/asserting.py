@@ -187,7 +187,9 @@ def send(desk: Desk, who: str, spec: Mapping[str, Any]) -> Authenticated | Workl
     """Show what `spec` says: at the token endpoint as a client, or as the assertion of a grant."""
     text = token(spec.get("token", {}), who)
     if who in {"workload", "pod"}:
-        return federated_principal(text, cast("Control", desk), client_id=spec.get("form", {}).get("client_id"))
+        found = federated_principal(text, cast("Control", desk), client_id=spec.get("form", {}).get("client_id"))
+        _grant(desk, found)
+        return found
     form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
     changes = spec.get("form", {})
     if who == "app" and "claims" not in spec.get("token", {}):
@@ -200,4 +202,13 @@ def authenticate(
     desk: Desk, form: Mapping[str, str], basic: tuple[str, str] | None = None, endpoint: str = f"{URL}/oauth/token"
 ) -> Authenticated:
     """Ask who the client is."""
-    return authenticate_client(form, basic, cast("Control", desk), endpoint=endpoint, find=CLIENTS.get)
+    found = authenticate_client(form, basic, cast("Control", desk), endpoint=endpoint, find=CLIENTS.get)
+    _grant(desk, found)
+    return found
+
+
+def _grant(desk: Desk, found: Authenticated | Workload) -> None:
+    """Use up what is good once, as whoever grants something does."""
+    if found.once is not None:
+        with desk.store.changing() as connection:
+            found.once.use_up(connection, now=desk.now())

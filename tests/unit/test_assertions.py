@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.kit.asserting import (
@@ -30,7 +31,7 @@ from tests.kit.webserver import WebServer, answer
 from ostiary.config import load
 from ostiary.identity.remotekeys import PAUSE_S
 from ostiary.oauth.assertion import ASSERTION_TYPE, Authenticated, ClientAuthError, authenticate_client
-from ostiary.store import Store, StorePath, tables
+from ostiary.store import Store, StorePath, assertions, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,7 @@ def test_a_client_comes_as_its_registration_says(desk: Any) -> None:
 
 
 def test_what_a_platform_says_of_a_workload_is_for_the_record(desk: Any) -> None:
-    assert send(desk, "workload", {}) == (
+    assert send(desk, "workload", {})[:3] == (
         "agents",
         "deployer",
         {
@@ -131,7 +132,7 @@ def test_what_a_platform_says_of_a_workload_is_for_the_record(desk: Any) -> None
             "run_id": "77",
         },
     )
-    assert send(desk, "pod", {}) == (
+    assert send(desk, "pod", {})[:3] == (
         "services",
         "reporter",
         {
@@ -183,6 +184,39 @@ def test_what_was_used_is_remembered_until_it_is_refused_for_its_age(desk: Any) 
     assert again() == "the assertion has been used before"
     desk.time = NOW + 330
     assert again() == "the assertion is refused: it has expired"
+
+
+def test_what_has_expired_is_forgotten_now_and_then(desk: Any) -> None:
+    def remembered() -> list[str]:
+        with desk.store.reading() as connection:
+            return sorted(connection.execute(sa.select(tables.assertions.c.jti)).scalars())
+
+    def use(jti: str) -> None:
+        assertions.use(desk.store, "one", jti, expires_at=desk.time + 10, now=desk.time)
+
+    for at, jti in ((0, "a"), (10, "a"), (40, "b"), (79, "c")):
+        desk.time = NOW + at
+        use(jti)
+    assert remembered() == ["a", "b", "c"]
+    desk.time = NOW + 80
+    use("d")
+    assert remembered() == ["c", "d"]
+    with pytest.raises(assertions.UsedError):
+        use("d")
+
+
+def test_of_a_client_that_anybody_can_be_only_so_many_are_remembered(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assertions, "MOST", 2)
+    for _ in range(2):
+        assert send(desk, "app", {})
+    with pytest.raises(ClientAuthError, match="too many assertions"):
+        send(desk, "app", {})
+    for _ in range(3):
+        assert send(desk, "client", {})
+    desk.time = NOW + 90  # they have expired
+    assert send(desk, "app", {"token": {"claims": {"iat": NOW + 90, "exp": NOW + 150}}})
 
 
 def test_an_assertion_that_is_refused_is_not_used_up(desk: Any) -> None:

@@ -12,6 +12,7 @@ from tests.kit.control import LOCAL, OFFICE, SITE, START, ControlSide, office, s
 from tests.kit.pki import Authority
 from tests.kit.webserver import WebServer, answer
 
+from ostiary import strictjson
 from ostiary.oauth import redirects
 from ostiary.oauth.clients import shown_name
 from ostiary.oauth.documents import fresh_for
@@ -628,3 +629,19 @@ def test_documents_that_nobody_let_in_make_room(side: ControlSide) -> None:
         stored.forget_documents(connection, keep=2)
     left = [each.id for each in stored.all_clients(side.store) if each.kind == "document"]
     assert left == ["https://0.example/c", "https://4.example/c", "https://5.example/c"]
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\udfff x", r"\ude00\ud83d"])
+def test_half_a_character_is_in_no_registration(side: ControlSide, text: str) -> None:
+    body = '{"redirect_uris": ["https://app.example.com/callback"], "client_name": "TEXT"}'
+    kind = {"Content-Type": "application/json"}
+    refused = side.post("/oauth/register", body.replace("TEXT", text), **kind)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+    whole = side.post("/oauth/register", body.replace("TEXT", r"\ud83d\ude00"), **kind)
+    assert (whole.status_code, whole.json()["client_name"]) == (201, "\U0001f600")
+
+
+@pytest.mark.parametrize("text", [r'{"\ud800": 1}', r'["\udc00"]', r'{"a": [{"b": "x\uD800"}]}'])
+def test_half_a_character_is_nowhere_in_json_of_others(text: str) -> None:
+    with pytest.raises(strictjson.StrictJsonError, match="half a character"):
+        strictjson.parse(text.encode())

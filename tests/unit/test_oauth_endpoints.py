@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +14,11 @@ from tests.kit.control import OFFICE, START, URL, ControlSide, office
 from tests.kit.issuer import Key, compact, new_key, read
 
 from ostiary.control import Epoch
+from ostiary.oauth.app import THREADS
 from ostiary.oauth.routes import table
 from ostiary.registrar import Operator
-from ostiary.store import registry
+from ostiary.store import clients, registry
+from ostiary.store.clients import StoredClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,6 +286,26 @@ def test_a_workload_shows_the_token_of_its_platform(side: ControlSide) -> None:
     assert side.post("/oauth/token", {**form, "assertion": other}).json()["error"] == "invalid_grant"
 
 
+def test_the_token_of_a_job_is_used_up_by_what_it_gets_and_not_by_a_refusal(side: ControlSide) -> None:
+    job, subject = "https://token.actions.githubusercontent.com", "repo:acme/app:ref:refs/heads/main"
+    side.change(
+        side.text.replace(
+            "services:\n",
+            "services:\n"
+            "  job: {owner: dave, credentials: [{federated: {preset: github-actions, jwks: {file: platform.json},"
+            f' subject: "{subject}"}}}}]}}\n',
+        )
+    )
+    assertion = signed(PLATFORM, iss=job, sub=subject, aud=URL, jti="one")
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+    asked = [{}, {"resource": f"{URL}/mcp/wiki", "scope": "mcp:none"}, *[{"resource": f"{URL}/mcp/wiki"}] * 2]
+    answers = [side.post("/oauth/token", {**form, **more}).json() for more in asked]
+    assert [each.get("error") for each in answers] == ["invalid_target", "invalid_scope", None, "invalid_grant"]
+    proof = {"client_assertion_type": ASSERTION, "client_assertion": signed(PLATFORM, iss=job, sub=subject, aud=URL)}
+    told = side.post("/oauth/introspect", {"grant_type": "client_credentials", "token": "x", **proof})
+    assert told.json()["error"] == "invalid_client"
+
+
 def test_an_agent_revokes_and_asks_about_its_own_token(side: ControlSide) -> None:
     access = credentials(side, "bot").json()["access_token"]
 
@@ -292,3 +316,36 @@ def test_an_agent_revokes_and_asks_about_its_own_token(side: ControlSide) -> Non
     assert side.post("/oauth/introspect", proof("a")).json()["active"] is True
     assert side.post("/oauth/revoke", proof("b")).status_code == 200
     assert side.post("/oauth/introspect", proof("c")).json() == {"active": False}
+
+
+# Clients whose sites are slow -----------------------------------------------------------------------------------------
+
+
+def test_a_client_whose_site_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
+    text = OFFICE.replace("dynamic_registration: on", "dynamic_registration: on, danger_loopback_clients: on")
+    slow, many = "https://slow.example/client.json", 2 * THREADS
+    with office(tmp_path, text) as side, socket.create_server(("127.0.0.1", 0)) as site:
+        code = side.code("ide", side.staff("alice"))
+        said = {"client_name": "slow", "redirect_uris": ["https://slow.example/back"]}
+        said |= {"token_endpoint_auth_method": "private_key_jwt"}
+        said |= {"jwks_uri": f"https://127.0.0.1:{site.getsockname()[1]}/keys"}
+        row = StoredClient(
+            id=slow, kind="document", name="slow", metadata=said, created_at=START, expires_at=START + 86400
+        )
+        with side.store.changing() as connection:
+            clients.put(connection, row)
+
+        def ask(number: int) -> int:
+            proof = signed(BOT, iss=slow, sub=slow, aud=URL, jti=f"{number}")
+            form = {"grant_type": "authorization_code", "code": "x", "client_assertion_type": ASSERTION}
+            return side.post("/oauth/token", {**form, "client_assertion": proof}).status_code
+
+        with ThreadPoolExecutor(many) as pool:
+            first = pool.submit(ask, 0)
+            with site.accept()[0]:  # it has been asked for its keys, and does not answer
+                others = [pool.submit(ask, number) for number in range(1, many)]
+                assert side.get("/.well-known/oauth-authorization-server").status_code == 200
+                assert side.exchange("ide", code).status_code == 200
+                assert {each.result() for each in others} == {401}
+                assert not first.done()
+            assert first.result() == 401

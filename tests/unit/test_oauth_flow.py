@@ -166,6 +166,12 @@ def test_consent_is_to_where_the_answer_goes_and_to_nowhere_else(side: ControlSi
             assert sent_back(side.allow(answer, alice))["code"]
 
 
+def test_the_address_need_not_be_said_again_for_the_tokens(side: ControlSide, alice: dict[str, str]) -> None:
+    assert side.exchange("ide", side.code("ide", alice), redirect_uri=None).status_code == 200
+    refused = side.exchange("ide", side.code("ide", alice), redirect_uri=SITE)
+    assert refused.json()["error"] == "invalid_grant"
+
+
 def test_consent_of_one_person_is_not_that_of_another(side: ControlSide, alice: dict[str, str]) -> None:
     side.tokens("ide", alice)
     assert side.get(side.authorize_path("ide"), cookies=side.staff("bob")).status_code == 200

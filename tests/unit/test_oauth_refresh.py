@@ -11,8 +11,9 @@ from tests.kit.issuer import read
 
 from ostiary.control import Epoch
 from ostiary.registrar import Operator
-from ostiary.store import accounts, registry
+from ostiary.store import accounts, epochs, registry
 from ostiary.store import clients as stored
+from ostiary.store.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +61,57 @@ def test_a_refresh_token_that_is_used_again_ends_its_family(side: ControlSide, s
     assert (epoch.kind, epoch.value, epoch.epoch) == ("family", read(said["access_token"])[1]["fam"], START)
     [record] = side.records("revoked")
     assert "used before" in record["detail"]["why"]
+
+
+def test_a_refresh_without_a_resource_is_for_the_server_of_the_last_token(
+    side: ControlSide, said: dict[str, Any]
+) -> None:
+    def again(server: str | None) -> str:
+        form = {"grant_type": "refresh_token", "client_id": "ide", "refresh_token": said["refresh_token"]}
+        form |= {} if server is None else {"resource": f"{URL}/mcp/{server}"}
+        answer = side.post("/oauth/token", form).json()
+        if "error" in answer:
+            return str(answer["error"])
+        said.update(answer)
+        return str(read(answer["access_token"])[1]["aud"]).rpartition("/")[2]
+
+    asked = (None, "wiki", None, "vault", None, "notes", None)
+    told = ["notes", "wiki", "wiki", "invalid_target", "wiki", "notes", "notes"]
+    assert [again(server) for server in asked] == told
+
+
+def floor_of(side: ControlSide, said: dict[str, Any]) -> int:
+    with side.store.reading() as connection:
+        return epochs.floor(connection, [("family", read(said["access_token"])[1]["fam"])])
+
+
+@pytest.mark.parametrize("how", ["used again", "of another client", "revoked"])
+def test_what_ends_a_family_revokes_its_tokens_in_the_same_change(
+    side: ControlSide, said: dict[str, Any], how: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("database is locked")
+
+    if how == "used again":
+        assert side.refresh("ide", said["refresh_token"]).status_code == 200
+    side.revoke = fail  # type: ignore[method-assign]
+    if how == "revoked":
+        answer = side.post("/oauth/revoke", {"client_id": "ide", "token": said["refresh_token"]})
+    else:
+        answer = side.refresh("ide" if how == "used again" else "desk-client", said["refresh_token"])
+    assert answer.status_code == 503
+    assert floor_of(side, said) >= read(said["access_token"])[1]["iat"]
+
+
+def test_a_family_that_began_a_second_ahead_is_revoked_in_the_same_second(side: ControlSide) -> None:
+    alice = side.staff("alice")
+    side.revoke([Epoch(kind="subject", value="human:sso:alice", epoch=START)], BOSS, why="enough")
+    said = side.tokens("ide", alice)
+    issued = read(said["access_token"])[1]["iat"]
+    assert issued == START + 1
+    for _ in range(3):  # to show it again and again moves nothing
+        side.post("/oauth/revoke", {"client_id": "ide", "token": said["refresh_token"]})
+    assert floor_of(side, said) == issued
 
 
 def test_another_authorization_outlives_it(side: ControlSide, said: dict[str, Any]) -> None:
@@ -222,6 +274,21 @@ def test_a_client_that_does_not_prove_who_it_is_gets_nothing(
         assert ("www-authenticate" in answer.headers) == (header is not None)
 
 
+def test_only_clients_that_an_operator_let_in_write_records_of_what_they_try(side: ControlSide) -> None:
+    own = side.register({"redirect_uris": ["https://app.example.com/callback"]}).json()
+    for name, secret, records in ((own["client_id"], own["client_secret"], 0), ("site", side.secret, 1)):
+        form = {"grant_type": "refresh_token", "refresh_token": "made-up"}
+        assert side.post("/oauth/token", form, Authorization=basic(name, secret)).json()["error"] == "invalid_grant"
+        assert len(side.records("token_refused")) == records
+
+
+def test_authorization_details_are_not_taken(side: ControlSide, said: dict[str, Any]) -> None:
+    details = '[{"type": "payment"}]'
+    refused = side.refresh("ide", said["refresh_token"], authorization_details=details)
+    assert refused.json()["error"] == "invalid_authorization_details"
+    assert side.refresh("ide", said["refresh_token"]).status_code == 200
+
+
 # Revocation and introspection by clients ------------------------------------------------------------------------------
 
 
@@ -282,6 +349,48 @@ def test_an_expired_token_is_not_active(side: ControlSide, said: dict[str, Any])
     assert introspect(side, said["access_token"]) == {"active": False}
 
 
-def test_whoever_has_no_secret_is_told_nothing(side: ControlSide, said: dict[str, Any]) -> None:
-    answer = side.post("/oauth/introspect", {"client_id": "ide", "token": said["access_token"]})
-    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+def test_whoever_has_no_secret_or_registered_itself_is_told_nothing(side: ControlSide, said: dict[str, Any]) -> None:
+    own = side.register({"redirect_uris": ["https://app.example.com/callback"]}).json()
+    form = {"token": said["access_token"]}
+    for answer in (
+        side.post("/oauth/introspect", {"client_id": "ide", **form}),
+        side.post("/oauth/introspect", form, Authorization=basic(own["client_id"], own["client_secret"])),
+    ):
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+def suspended(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        registry.suspend_agent(connection, "agent:local:desk", "seen enough", now=START)
+
+
+def disabled(side: ControlSide) -> None:
+    with side.store.changing() as connection:
+        registry.disable_person(connection, "human:sso:alice", "left", now=START)
+
+
+def server_gone(side: ControlSide) -> None:
+    side.change(side.text.replace("  notes: {", "  memos: {").replace("[notes", "[memos"))
+
+
+def agent_gone(side: ControlSide) -> None:
+    side.change(side.text.replace("  desk: {", "  table: {"))
+
+
+@pytest.mark.parametrize(
+    ("client", "change", "active"),
+    [
+        ("ide", suspended, True),
+        ("desk-client", suspended, False),
+        ("ide", disabled, False),
+        ("ide", server_gone, False),
+        ("desk-client", agent_gone, False),
+    ],
+)
+def test_a_token_of_those_who_may_not_act_is_not_active(
+    side: ControlSide, client: str, change: Callable[[ControlSide], None], active: bool
+) -> None:
+    token = side.tokens(client, side.staff("alice"), scope="mcp:read")["access_token"]
+    assert introspect(side, token)["active"]
+    change(side)
+    assert introspect(side, token)["active"] == active

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,12 +18,14 @@ from tests.kit.webserver import WebServer, answer
 from ostiary.config import load
 from ostiary.fetch import Reach
 from ostiary.identity import remotekeys
-from ostiary.identity.remotekeys import FRESH_S, PAUSE_S, STALE_S, RemoteKeys, issuer_keys, urls_of
+from ostiary.identity.remotekeys import FRESH_S, MAX_FETCHES, PAUSE_S, STALE_S, RemoteKeys, issuer_keys, urls_of
 from ostiary.store import Store, StorePath, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ostiary.jwks import Key
 
 ALGORITHMS = ("RS256",)
 START = 1_800_000_000
@@ -230,3 +235,42 @@ def test_keys_of_the_clients_asked_for_longest_ago_are_forgotten(
         return len(server.heads)
 
     assert [asked(path) for path in ("/1", "/2", "/2", "/3", "/2", "/1")] == [1, 2, 2, 3, 3, 4]
+
+
+def test_a_slow_site_of_a_client_is_asked_once_and_a_few_of_them_at_a_time(remote: RemoteKeys) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as held:
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def ask(number: int) -> tuple[Key, ...]:
+            return remote.of_client(
+                f"{base}/{number}", ALGORITHMS, reach=Reach.CONFIGURED, ca_file=None, unknown=number > 0
+            )
+
+        with ThreadPoolExecutor(MAX_FETCHES) as pool:
+            hanging = []
+            for number in range(MAX_FETCHES):
+                hanging.append(pool.submit(ask, number))
+                held.enter_context(listener.accept()[0])  # it has been asked, and does not answer
+            assert [ask(number) for number in (0, 1, MAX_FETCHES)] == [(), (), ()]
+            assert not any(each.done() for each in hanging)
+            held.close()
+            assert [each.result() for each in hanging] == [()] * MAX_FETCHES
+        listener.setblocking(False)
+        assert ask(0) == ()
+        with pytest.raises(BlockingIOError):  # that it failed is remembered
+            listener.accept()
+
+
+def test_keys_of_a_client_that_are_good_serve_while_an_unknown_one_is_looked_for(
+    remote: RemoteKeys, clock: Clock, server: WebServer
+) -> None:
+    def ask(*, unknown: bool = False) -> tuple[Key, ...]:
+        url = server.url("/jwks")
+        return remote.of_client(url, ALGORITHMS, reach=Reach.CONFIGURED, ca_file=None, unknown=unknown)
+
+    assert ask() == (RSA_KEY,)
+    clock.now += PAUSE_S
+    server.scripts["/jwks"] = answer("", status="500 Oh")
+    assert ask(unknown=True) == (RSA_KEY,)
+    clock.now += FRESH_S
+    assert ask() == ()

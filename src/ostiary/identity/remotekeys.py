@@ -41,6 +41,8 @@ MAX_BYTES: Final = 256 * 1024
 MAX_CLIENT_BYTES: Final = 64 * 1024
 #: Of how many clients keys are kept in memory.
 MAX_CLIENTS: Final = 500
+#: How many of the sites that clients name are asked at once, so that slow ones leave room for everybody else.
+MAX_FETCHES: Final = 4
 TIMEOUT_S: Final = 5.0
 
 log = structlog.get_logger()
@@ -60,6 +62,26 @@ class _Place:
     told: str | None = None
 
 
+@dataclass(slots=True)
+class _Client:
+    """What a client's URL brought. `tried_at` is set before it is asked, so that a slow one is asked once."""
+
+    tried_at: int
+    fetching: bool = True
+    fetched_at: int | None = None
+    body: bytes | None = None
+
+    def is_due(self, now: int, *, unknown: bool) -> bool:
+        """Whether to ask again."""
+        again = unknown or not self.usable(now)
+        return not self.fetching and not 0 <= now - self.tried_at < (PAUSE_S if again else FRESH_S)
+
+    def usable(self, now: int) -> bytes | None:
+        """Return what counts now."""
+        fresh = self.fetched_at is not None and 0 <= now - self.fetched_at < FRESH_S
+        return self.body if fresh else None
+
+
 class RemoteKeys:
     """The fetched key sets of one gateway. Methods may be called from any thread; some fetch, and say so."""
 
@@ -68,7 +90,8 @@ class RemoteKeys:
         self._store = store
         self._clock = clock
         self._places: dict[str, _Place] = {}
-        self._of_clients: dict[tuple[str, Reach], tuple[int, bytes | None]] = {}
+        self._of_clients: dict[tuple[str, Reach], _Client] = {}
+        self._fetches = threading.BoundedSemaphore(MAX_FETCHES)
         self._lock = threading.Lock()
 
     def keys(self, url: str, algorithms: Sequence[str], *, now: int) -> tuple[Key, ...]:
@@ -128,25 +151,44 @@ class RemoteKeys:
     ) -> tuple[Key, ...]:
         """Return the keys at a URL that a client named, fetched first where that is due.
 
-        Anybody may be such a client, so keys are kept in memory alone, for five minutes, and of 500 clients at most.
-        `unknown` is as for `current`.
+        Anybody may be such a client, so keys are kept in memory alone, for five minutes, and of 500 clients at most;
+        and nobody waits for the site of another: while a URL is asked, or too many others are, there are only the keys
+        that are still good. `unknown` is as for `current`.
         """
         now, place = self._clock(), (url, reach)  # what a wider reach brought is nothing for a narrower one
         with self._lock:
             kept = self._of_clients.get(place)
-        age_s = None if kept is None else now - kept[0]
-        lasts_s = PAUSE_S if kept is None or unknown or kept[1] is None else FRESH_S
-        if kept is None or age_s is None or not 0 <= age_s < lasts_s:
-            kept = (now, _try(url, reach, ca_file))
-            with self._lock:
-                self._of_clients.pop(place, None)
-                self._of_clients[place] = kept
-                while len(self._of_clients) > MAX_CLIENTS:
-                    del self._of_clients[next(iter(self._of_clients))]
+            if (kept is None or kept.is_due(now, unknown=unknown)) and self._fetches.acquire(blocking=False):
+                kept = self._begin(place, now)
+                asks = True
+            else:
+                asks = False
+        if asks and kept is not None:
+            try:
+                body = _try(url, reach, ca_file)
+            finally:
+                kept.fetching = False
+                self._fetches.release()
+            if body is not None:
+                kept.body, kept.fetched_at = body, now
         try:
-            return () if kept[1] is None else parse_keys(kept[1], algorithms)
+            body = None if kept is None else kept.usable(now)
+            return () if body is None else parse_keys(body, algorithms)
         except JwksError:
             return ()
+
+    def _begin(self, place: tuple[str, Reach], now: int) -> _Client:
+        """Note that a client's URL is about to be asked; those asked longest ago are forgotten. Holds the lock."""
+        before = self._of_clients.pop(place, None)
+        kept = _Client(tried_at=now)
+        if before is not None:
+            kept.fetched_at, kept.body = before.fetched_at, before.body
+        self._of_clients[place] = kept
+        for old in [each for each, known in self._of_clients.items() if not known.fetching]:
+            if len(self._of_clients) <= MAX_CLIENTS:
+                break
+            del self._of_clients[old]
+        return kept
 
     def _place(self, url: str) -> _Place:
         with self._lock:
@@ -154,7 +196,11 @@ class RemoteKeys:
 
     def _fetch_if_due(self, url: str, check: Check) -> None:
         place = self._place(url)
-        with place.lock:
+        # Whoever finds a fetch under way goes by what is there, if anything is.
+        known = documents.get(self._store, url)
+        if not place.lock.acquire(blocking=known is None or not _usable(known, self._clock())):
+            return
+        try:
             now = self._clock()
             if place.tried_at is not None and 0 <= now - place.tried_at < PAUSE_S:
                 return
@@ -171,6 +217,8 @@ class RemoteKeys:
                 log.warning(f"{why}{until}")
                 return
             documents.keep(self._store, url, Stored(body=body.decode(), fetched_at=now))
+        finally:
+            place.lock.release()
 
 
 def urls_of(config: Config) -> frozenset[str]:

@@ -1,8 +1,9 @@
 """The control app: everything that the data plane hands over, served by one table (`ostiary.oauth.routes`).
 
 It listens on a Unix socket that only the data plane reaches. What the table of the configuration in force does not
-have is not there, whatever the data plane may still believe. Handlers are plain functions on threads of their own, so
-that one that waits for somebody else's server holds up nobody but itself.
+have is not there, whatever the data plane may still believe. Handlers are plain functions on threads, so that one that
+waits for somebody else's server holds up few: pages, which ask clients' sites and providers, have threads apart from
+those for tokens, and what needs neither store nor network has none.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+#: How many threads there are for tokens, and as many again for everything else.
 THREADS: Final = 16
+#: Answered at once, without a thread.
+AT_ONCE: Final = frozenset({"metadata", "preflight", "style"})
+FOR_TOKENS: Final = frozenset({"token", "revoke", "introspect"})
 #: What the data plane says of the caller; it drops what the caller says of that.
 CLIENT_HEADER: Final = "x-ostiary-client"
 CORS: Final = {"Access-Control-Allow-Origin": "*"}
@@ -53,7 +58,8 @@ PREFLIGHT: Final = {
 def control_app(control: Control) -> Starlette:
     """Return the app. It reads the configuration of `control` anew for each request."""
     handlers = _handlers(control)
-    pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ostiary-control")
+    tokens = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ostiary-tokens")
+    pages = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ostiary-pages")
 
     async def serve(request: Request) -> Response:
         found: dict[tuple[str, str], Route] = {(each.method, each.path): each for each in table(control.config)}
@@ -64,6 +70,9 @@ def control_app(control: Control) -> Starlette:
         if asked is None:
             return PlainTextResponse("too large\n", status_code=413)
         handler = handlers[route.endpoint]
+        if route.endpoint in AT_ONCE:
+            return _answer(route, handler, asked)
+        pool = tokens if route.endpoint in FOR_TOKENS else pages
         return await asyncio.get_running_loop().run_in_executor(pool, _answer, route, handler, asked)
 
     return Starlette(routes=[StarletteRoute("/{path:path}", serve, methods=["GET", "POST", "OPTIONS"])])

@@ -6,13 +6,13 @@ secrets. OAuth clients do what is said of them: nothing, a secret, or an asserti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ostiary.oauth import keysource, signed
 from ostiary.oauth.autherror import ClientAuthError
 from ostiary.oauth.signed import Signed, SignedError
-from ostiary.oauth.workload import Workload, federated_principal, names_of
+from ostiary.oauth.workload import Once, Workload, federated_principal, names_of
 from ostiary.store import assertions
 
 if TYPE_CHECKING:
@@ -71,13 +71,15 @@ class OAuthClient(Protocol):
 class Authenticated:
     """A client that has proven who it is, as far as `method` says. `agent` is set for an agent or service of ours.
 
-    Its `client_id` is then its principal id. `facts` is what the platform of a workload says of it, for the record.
+    Its `client_id` is then its principal id. `facts` is what the platform of a workload says of it, for the record, and
+    `once` must be used up before anything is granted.
     """
 
     client_id: str
     method: Method
     agent: tuple[Section, str] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,7 @@ def _by_assertion(
     try:
         token = signed.read(text, types=_TYPES)
         if token.text("iss") != token.text("sub"):
-            return _by_platform(form, text, control)
+            return _by_platform(form, text, control, endpoint)
         signer = _signer(token, form.get("client_id"), control, find)
         _check(token, control, endpoint, signer)
     except SignedError as error:
@@ -195,12 +197,15 @@ def _check(token: Signed, control: Control, endpoint: str, signer: _Signer) -> N
     jti = token.text("jti", longest=signed.MAX_JTI)
     signed.check_signature(token, signer.sources)
     issuer = signer.client_id if signer.agent else f"client {signer.client_id}"
-    assertions.use(control.store, issuer, jti, expires_at=expires + signed.SKEW_S, now=now)
+    # Anybody can be an OAuth client, and sign as much as she likes.
+    most = None if signer.agent else assertions.MOST
+    assertions.use(control.store, issuer, jti, expires_at=expires + signed.SKEW_S, now=now, most=most)
 
 
-def _by_platform(form: Mapping[str, str], text: str, control: Control) -> Authenticated:
+def _by_platform(form: Mapping[str, str], text: str, control: Control, endpoint: str) -> Authenticated:
     """Take a token of a platform in place of an assertion of the client's own, for client credentials alone."""
-    if form.get("grant_type") != "client_credentials":
+    tokens = endpoint == control.config.gateway.url + TOKEN_PATH
+    if not tokens or form.get("grant_type") != "client_credentials":
         raise SignedError("its iss and sub are not the client")
     try:
         found = federated_principal(text, control, client_id=form.get("client_id"))
@@ -208,7 +213,11 @@ def _by_platform(form: Mapping[str, str], text: str, control: Control) -> Authen
         raise ClientAuthError("invalid_client", error.description) from None
     owner = (found.section, found.name)
     return Authenticated(
-        client_id=_principal(control.config, owner), method="private_key_jwt", agent=owner, facts=found.facts
+        client_id=_principal(control.config, owner),
+        method="private_key_jwt",
+        agent=owner,
+        facts=found.facts,
+        once=None if found.once is None else replace(found.once, error="invalid_client"),
     )
 
 

@@ -26,7 +26,7 @@ from ostiary.store import clients as stored
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from ostiary.control import Control
+    from ostiary.control import Control, EpochKind
     from ostiary.identity.accounts import Account
     from ostiary.oauth.clients import Client
     from ostiary.oauth.offer import Actor
@@ -68,7 +68,8 @@ class _LeakedError(Exception):
 def exchange(control: Control, client: Client, kind: Kind, form: Parameters, *, proven: bool) -> Issued:
     """Return what the code or refresh token in `form` is good for, recorded. Raises `OAuthError`.
 
-    `proven` says that the client has proven who it is; what others try in vain with made-up codes is not recorded.
+    `proven` says that the client is one that an operator let in, and has proven who it is; what others try in vain with
+    made-up codes is not recorded.
     """
     text = form.require("code" if kind == "code" else "refresh_token")
     account = _account(control, client, kind, text)
@@ -124,13 +125,14 @@ def _exchange(
             raise OAuthError("invalid_grant", "what was granted has been revoked")
         consent = _consent(connection, control, found, client, actor)
         check_standing(connection, config, account.id, actor.key, now=now, error="invalid_grant")
+        server = _server(control, found, consent, form)
         asked = Delegation(
             subject=account.id,
             client_id=client.id,
             agent=actor.id,
             third_party=actor.third_party,
             family=family.id,
-            server=_server(control, found, consent, form),
+            server=server,
             scope=_scope(family, form),
             classes=consent.classes,
             servers=consent.servers,
@@ -139,7 +141,7 @@ def _exchange(
         )
         # Not before the family began, which may be a second ahead of the clock.
         granted = delegate(asked, config, now=max(now, family.created_at))
-        refresh = _renew(connection, found, consent, control, now=now)
+        refresh = _renew(connection, found, consent, control, server=server, now=now)
         for principal in (account.id, actor.id):
             registry.note_token(connection, principal, issued_at=granted.issued_at)
         stored.note_use(connection, client.id, now=now, dynamic_until=now + CONSENT_S)
@@ -171,7 +173,8 @@ def _check_hands(found: _Found, client: Client, kind: Kind, form: Parameters, *,
         raise OAuthError("invalid_grant", f"{WORDS[kind]} has expired")
     if kind == "refresh":
         return
-    if form.require("redirect_uri") != grant.binding["redirect_uri"]:
+    # It need not be said again, as the verifier binds the code (OAuth 2.1 section 4.1.3); if it is, it must be right.
+    if form.get("redirect_uri") not in (None, grant.binding["redirect_uri"]):
         raise _LeakedError(family, "it was shown with another redirect address", used=False)
     verifier = form.require("code_verifier")
     if CODE_VERIFIER_PATTERN.fullmatch(verifier) is None:
@@ -181,11 +184,12 @@ def _check_hands(found: _Found, client: Client, kind: Kind, form: Parameters, *,
 
 
 def _server(control: Control, found: _Found, consent: Consent, form: Parameters) -> str:
-    """Return the one server that the token is for."""
+    """Return the one server that the token is for. A refresh token is good for each that was consented to."""
     bound = tuple(found.grant.binding.get("servers", ()))
     resource = form.get("resource")
     if resource is None:
-        choice = bound or consent.servers
+        last = found.grant.binding.get("server")  # of a refresh token (RFC 8707 section 2.2)
+        choice = bound or ((last,) if last else consent.servers)
         if len(choice) != 1:
             raise OAuthError("invalid_target", "resource must say which server the token is for")
         return choice[0]
@@ -205,36 +209,50 @@ def _scope(family: Family, form: Parameters) -> list[str]:
     return [scope for scope in granted if scope in ours] if ours else granted
 
 
-def _renew(connection: sa.Connection, found: _Found, consent: Consent, control: Control, *, now: int) -> str:
-    """Use up what was shown, and return the next refresh token."""
+def _renew(
+    connection: sa.Connection, found: _Found, consent: Consent, control: Control, *, server: str, now: int
+) -> str:
+    """Use up what was shown, and return the next refresh token, which is for `server` unless another is named."""
     until = min(now + control.config.oauth.refresh_token_ttl, consent.expires_at)
     grants.use_grant(connection, found.grant, now=now)
     grants.use_family(connection, found.family.id, now=now, expires_at=until)
-    return grants.add_grant(connection, "refresh", found.family.id, {}, now=now, expires_at=until)
+    return grants.add_grant(connection, "refresh", found.family.id, {"server": server}, now=now, expires_at=until)
 
 
 def _end(control: Control, leaked: _LeakedError) -> None:
     """End a family for good: nothing more comes of it, and what has come of it is revoked."""
-    family = leaked.family
+    family, epoch = leaked.family, None
+    why = f"a code or refresh token leaked: {leaked.why}" if leaked.used else leaked.why
     with control.store.changing() as connection:
-        grants.end_family(connection, family.id, leaked.why, now=control.now())
+        if leaked.used:
+            epoch = end_family(control, connection, family, why=why)
+        else:
+            grants.end_family(connection, family.id, why, now=control.now())
     token: dict[str, object] = {"jti": None, "client_id": family.client, "issuer": "local", "scope": []}
     fields: dict[str, object] = {
         "principal": {"type": "human", "id": family.account},
         "agent": family.agent,
         "token": token,
     }
-    if leaked.used:
-        revoke_family(control, family, why=f"a code or refresh token leaked: {leaked.why}", **fields)
+    if epoch is not None:
+        control.revoke([epoch], None, why=why, **fields)
         return
     detail = {"why": f"a code leaked: {leaked.why}", "family": family.id}
     control.record("control", "token_refused", None, **fields, decision="deny", detail=detail)
 
 
-def revoke_family(control: Control, family: Family, *, why: str, **fields: object) -> None:
-    """Revoke every token of a family."""
-    at = max(control.now(), family.created_at)
-    control.revoke([Epoch(kind="family", value=family.id, epoch=at, reason=why)], None, why=why, **fields)
+def end_family(control: Control, connection: sa.Connection, family: Family, *, why: str) -> Epoch:
+    """End a family and revoke its tokens, within a change of the store; `control.revoke` must follow once it is made.
+
+    A family that was revoked before keeps its epoch, however often an old token of it is shown.
+    """
+    key: tuple[EpochKind, str] = ("family", family.id)
+    live = grants.end_family(connection, family.id, why, now=control.now())
+    at = 0 if live else epochs.floor(connection, [key])
+    at = at or max(epochs.next_epoch(connection, [key], now=control.now()), family.created_at)
+    epoch = Epoch(kind="family", value=family.id, epoch=at, reason=why)
+    epochs.add(connection, [epoch])
+    return epoch
 
 
 def _record(control: Control, granted: Grant) -> None:

@@ -10,13 +10,17 @@ from starlette.responses import Response
 
 from ostiary import jose, keys, strictjson
 from ostiary.control import Epoch
-from ostiary.oauth.grants import revoke_family
-from ostiary.oauth.tokenendpoint import who
+from ostiary.oauth.grants import end_family
+from ostiary.oauth.token import CLIENT_AGENT
+from ostiary.oauth.tokenendpoint import is_vouched_for, who
 from ostiary.oauth.web import NO_STORE, OAuthError, answer, read_form
-from ostiary.registry.effective import keys_of_token
+from ostiary.registry.effective import keys_of_token, suspension
+from ostiary.registry.liveness import People
 from ostiary.store import epochs, grants
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from ostiary.control import Control
     from ostiary.oauth.clients import Clients
     from ostiary.oauth.web import Asked
@@ -37,11 +41,13 @@ def revoke(control: Control, clients: Clients, asked: Asked) -> Response:
 
 
 def introspect(control: Control, clients: Clients, asked: Asked) -> Response:
-    """Tell a client that can keep a secret whether an access token counts, and for what. Raises `OAuthError`."""
+    """Tell clients that an operator let in, and that prove who they are, whether an access token counts.
+
+    Raises `OAuthError`.
+    """
     form = read_form(asked)
-    caller, _ = who(control, clients, asked, form, INTROSPECT_PATH)
-    if caller.method == "none":
-        raise OAuthError("invalid_client", "this needs a client that proves who it is", status=401)
+    if not is_vouched_for(*who(control, clients, asked, form, INTROSPECT_PATH)):
+        raise OAuthError("invalid_client", "this needs a registered client that proves who it is", status=401)
     claims = live_claims(control, form.require("token"))
     if claims is None:
         return answer({"active": False})
@@ -56,11 +62,12 @@ def _revoke(control: Control, client_id: str, text: str) -> None:
         family = None if found is None else grants.family(connection, found.family)
     if family is not None:
         if family.client == client_id:
+            why = "the client revoked its refresh token"
             with control.store.changing() as connection:
-                grants.end_family(connection, family.id, "the client revoked it", now=control.now())
+                epoch = end_family(control, connection, family, why=why)
             principal = {"type": "human", "id": family.account}
             fields = {"principal": principal, "agent": family.agent, "token": {**token, "jti": None, "scope": []}}
-            revoke_family(control, family, why="the client revoked its refresh token", **fields)
+            control.revoke([epoch], None, why=why, **fields)
         return
     claims = own_claims(control, text)
     if claims is None or claims["client_id"] != client_id or claims["exp"] <= control.now():
@@ -107,4 +114,22 @@ def live_claims(control: Control, text: str) -> Claims | None:
     )
     with control.store.reading() as connection:
         floor = epochs.floor(connection, [*known, ("token", claims["jti"])])
-    return None if claims["iat"] <= floor else claims
+        counts = claims["iat"] > floor and _stands(control, connection, claims)
+    return claims if counts else None
+
+
+def _stands(control: Control, connection: sa.Connection, claims: Claims) -> bool:
+    """Whether those for whom a token was issued may act now, and its server is still there."""
+    config, now, subject = control.config, control.now(), claims["sub"]
+    actor = claims["act"]["sub"] if subject.startswith("human:") else subject
+    key = next((each for each in config.agents if config.agent_id(each) == actor), None)
+    services = {config.service_id(each) for each in config.services}
+    if key is None and actor not in services and not actor.startswith(CLIENT_AGENT):
+        return False
+    if claims["aud"].removeprefix(f"{config.gateway.url}/mcp/") not in config.servers:
+        return False
+    if subject.startswith("human:"):
+        people = People.read(config, connection, only=[subject])
+        if not people.standing(subject, now=now).live:
+            return False
+    return key is None or suspension(config, connection, key, now=now) is None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_plus
 
-from ostiary.oauth.assertion import ClientAuthError, authenticate_client, federated_principal
+from ostiary.oauth.assertion import ClientAuthError, Workload, authenticate_client, federated_principal
 from ostiary.oauth.grants import exchange
 from ostiary.oauth.metadata import JWT_BEARER
 from ostiary.oauth.token import Grant, TokenRefusedError, TokenRequest, authorize, sign
@@ -42,6 +42,9 @@ def token(control: Control, clients: Clients, asked: Asked) -> Response:
     """Answer a token request. Raises `OAuthError`."""
     form = read_form(asked)
     check_lockdown(control)
+    if form.get("authorization_details") is not None:
+        # None are taken at the authorization endpoint either (RFC 9396 section 5).
+        raise OAuthError("invalid_authorization_details", "authorization_details are not taken here")
     grant_type = form.require("grant_type")
     if grant_type == "authorization_code":
         return _for_person(control, clients, asked, form, "code")
@@ -84,6 +87,14 @@ def who(
     return caller, None if caller.agent is not None else found[-1]
 
 
+def is_vouched_for(caller: Authenticated, client: Client | None) -> bool:
+    """Whether who asks was let in by an operator and has proven who it is.
+
+    Anybody can have a client with a secret, or a document with keys, and as many of them as she likes.
+    """
+    return client is None or (client.kind == "registered" and caller.method != "none")
+
+
 def _basic(asked: Asked) -> tuple[str, str] | None:
     """Return id and secret of the Authorization header (RFC 6749 section 2.3.1), if there is one."""
     header = asked.headers.get("authorization")
@@ -107,7 +118,7 @@ def _for_person(control: Control, clients: Clients, asked: Asked, form: Paramete
     caller, client = who(control, clients, asked, form, PATH)
     if client is None:
         raise OAuthError("unauthorized_client", "agents and services ask by client_credentials")
-    issued = exchange(control, client, kind, form, proven=caller.method != "none")
+    issued = exchange(control, client, kind, form, proven=is_vouched_for(caller, client))
     return answer({**_members(issued.access), "refresh_token": issued.refresh})
 
 
@@ -116,7 +127,7 @@ def _for_itself(control: Control, clients: Clients, asked: Asked, form: Paramete
     caller, _ = who(control, clients, asked, form, PATH)
     if caller.agent is None:
         raise OAuthError("unauthorized_client", "only agents and services of this gateway act for themselves")
-    return answer(_members(_issue(control, *caller.agent, form, facts=caller.facts)))
+    return answer(_members(_issue(control, Workload(*caller.agent, caller.facts, caller.once), form)))
 
 
 def _for_workload(control: Control, form: Parameters) -> Response:
@@ -127,7 +138,7 @@ def _for_workload(control: Control, form: Parameters) -> Response:
         found = federated_principal(form.require("assertion"), control, client_id=form.get("client_id"))
     except ClientAuthError as error:
         raise OAuthError(error.error, error.description, status=error.status) from None
-    return answer(_members(_issue(control, found.section, found.name, form, facts=found.facts)))
+    return answer(_members(_issue(control, found, form)))
 
 
 def _members(access: AccessToken) -> dict[str, Any]:
@@ -139,8 +150,9 @@ def _members(access: AccessToken) -> dict[str, Any]:
 # Agents and services --------------------------------------------------------------------------------------------------
 
 
-def _issue(control: Control, section: Section, name: str, form: Parameters, *, facts: Mapping[str, str]) -> AccessToken:
+def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
     """Issue a token for an agent or service, recorded with what its platform says of it."""
+    section, name, facts, once = asking
     config, key = control.config, control.signing_key()
     kind = "agent" if section == "agents" else "service"
     principal = config.agent_id(name) if section == "agents" else config.service_id(name)
@@ -154,9 +166,13 @@ def _issue(control: Control, section: Section, name: str, form: Parameters, *, f
             narrow=True,
         )
         with control.store.changing() as connection:
+            if once is not None:
+                once.use_up(connection, now=control.now())
             granted = _authorize(control, connection, wanted, principal)
             _record(control, kind, granted, facts)
             return sign(granted, key)
+    except ClientAuthError as error:
+        raise OAuthError(error.error, error.description, status=error.status) from None
     except (OAuthError, TokenRefusedError) as error:
         refused = error if isinstance(error, OAuthError) else OAuthError(error.error, error.message)
         control.record(

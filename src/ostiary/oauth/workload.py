@@ -18,6 +18,8 @@ from ostiary.store import assertions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import sqlalchemy as sa
+
     from ostiary.config import AgentSection, Config, FederatedSection, ServiceSection
     from ostiary.control import Control
     from ostiary.oauth.keysource import Place, Section
@@ -26,12 +28,36 @@ MAX_LIFE_S: Final = 24 * 3600
 MAX_FACT: Final = 200
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """A token of a platform that is good for one of ours: it must be used up in the change that grants that.
+
+    `error` is what it is refused with if it was used before.
+    """
+
+    issuer: str
+    jti: str
+    expires_at: int
+    error: str = "invalid_grant"
+
+    def use_up(self, connection: sa.Connection, *, now: int) -> None:
+        """Use it up. Raises `ClientAuthError`."""
+        try:
+            assertions.use_up(connection, self.issuer, self.jti, expires_at=self.expires_at, now=now)
+        except assertions.UsedError as error:
+            raise ClientAuthError(self.error, error.message, 401 if self.error == "invalid_client" else 400) from None
+
+
 class Workload(NamedTuple):
-    """Whom a token of a platform stands for. `facts` is what the platform says of the workload, for the record."""
+    """Whom a token of a platform stands for. `facts` is what the platform says of the workload, for the record.
+
+    Where `once` is set, it must be used up before anything is granted.
+    """
 
     section: Section
     name: str
     facts: Mapping[str, str]
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +99,6 @@ def federated_principal(assertion: str, control: Control, *, client_id: str | No
         return _check(signed.read(assertion), control, client_id)
     except SignedError as error:
         raise ClientAuthError("invalid_grant", f"the assertion is refused: {error}", 400) from None
-    except assertions.UsedError as error:
-        raise ClientAuthError("invalid_grant", error.message, 400) from None
 
 
 def names_of(config: Config, section: Section, name: str) -> tuple[str, ...]:
@@ -108,11 +132,13 @@ def _check(token: Signed, control: Control, client_id: str | None) -> Workload:
     ]
     signed.check_signature(token, sources)
     platforms = [PLATFORMS[part.preset] for _, part in pinned]
+    once = None
     if any(platform.once for platform in platforms):
         jti = token.text("jti", longest=signed.MAX_JTI)
-        assertions.use(control.store, f"workload {issuer}", jti, expires_at=expires + signed.SKEW_S, now=now)
+        once = Once(issuer=f"workload {issuer}", jti=jti, expires_at=expires + signed.SKEW_S)
     said = {"issuer": issuer, "subject": subject, **platforms[0].facts(token.claims)}
-    return Workload(section, name, {key: _line(value) for key, value in said.items() if isinstance(value, str)})
+    facts = {key: _line(value) for key, value in said.items() if isinstance(value, str)}
+    return Workload(section, name, facts, once)
 
 
 def _federated(config: Config) -> Iterator[tuple[Place, FederatedSection]]:

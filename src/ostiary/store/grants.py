@@ -118,11 +118,11 @@ def use_family(connection: sa.Connection, family_id: str, *, now: int, expires_a
     connection.execute(sa.update(table).where(table.c.id == family_id).values(used_at=now, expires_at=expires_at))
 
 
-def end_family(connection: sa.Connection, family_id: str, why: str, *, now: int) -> None:
-    """Let nothing more come of a family."""
+def end_family(connection: sa.Connection, family_id: str, why: str, *, now: int) -> bool:
+    """Let nothing more come of a family, and return whether anything could have."""
     table = tables.families
     live = (table.c.id == family_id) & table.c.ended_at.is_(None)
-    connection.execute(sa.update(table).where(live).values(ended_at=now, why=why))
+    return bool(connection.execute(sa.update(table).where(live).values(ended_at=now, why=why)).rowcount)
 
 
 # Codes and refresh tokens ---------------------------------------------------------------------------------------------

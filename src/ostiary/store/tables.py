@@ -224,6 +224,7 @@ assertions = Table(
     Column("jti", String, primary_key=True),
     Column("expires_at", Integer, nullable=False),
 )
+Index("assertions_expiry", assertions.c.expires_at)
 
 #: The last good answers of addresses that were fetched: key sets and discovery documents.
 documents = Table(

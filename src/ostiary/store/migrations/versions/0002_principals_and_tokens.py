@@ -160,6 +160,7 @@ def _registry() -> None:
         sa.Column("jti", sa.String, primary_key=True),
         sa.Column("expires_at", sa.Integer, nullable=False),
     )
+    op.create_index("assertions_expiry", "assertions", ["expires_at"])
     op.create_table(
         "documents",
         sa.Column("url", sa.String, primary_key=True),
