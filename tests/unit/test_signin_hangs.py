@@ -1,5 +1,6 @@
 """A provider that hangs holds up one thread; others go by its last word, or are told to come back."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.kit.provider import Provider
 
 from ostiary.identity import refresher
 from ostiary.identity.accounts import Account
+from ostiary.store import accounts
 
 ALICE = "human:sso:alice"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -96,3 +98,45 @@ def test_the_last_word_on_a_person_counts_while_one_asks_for_the_next(
     path = "/token" if ahead < 3600 else DISCOVERY
     first, second = while_one_waits(provider, path, confirm, confirm)
     assert (first is not None, second is not None) == (True, there)
+
+
+def test_a_provider_that_is_down_takes_nothing_from_another(tmp_path: Path, provider: Provider) -> None:
+    with Provider() as other:
+        other.set_user("bob")
+        other.sign_in_as("bob")
+        other.set(id_token={"exp": 9_000_000_000})
+        path = write_config(tmp_path, provider)
+        document = json.loads(path.read_text("utf-8"))
+        providers = document["identity"]["providers"]
+        # First by name, and with more people than are ever asked about in vain.
+        providers["zz"] = {**providers["sso"], "issuer": other.issuer}
+        path.write_text(json.dumps(document), encoding="utf-8")
+        desk = Desk(path)
+        for number in range(refresher.MAX_IN_VAIN + 1):
+            provider.set_user(f"p{number}")
+            provider.sign_in_as(f"p{number}")
+            Browser(desk, provider).sign_in()
+        browser = Browser(desk, other)
+        browser.ask("GET", other.visit(browser.begin(provider="zz").headers["location"]))
+        provider.set(hangs=True)
+        desk.ahead = refresher.CHECK_S
+        tick = threading.Thread(target=refresher.tick, args=[desk])
+        tick.start()
+        while len(other.seen("/token")) == 1 and tick.is_alive():
+            pass
+        assert tick.is_alive()
+        provider.set(hangs=False)
+        tick.join()
+        bob = accounts.get(desk.store, "human:zz:bob")
+        assert bob is not None
+        assert bob.checked_at >= bob.signed_in_at + refresher.CHECK_S
+
+
+@pytest.mark.parametrize("claims", [{"name": "\ud800"}, {"groups": ["dev", "\udfff"]}, {"\ud800": 1}], ids=ascii)
+def test_claims_that_are_not_text_sign_nobody_in(browser: Browser, provider: Provider, claims: dict[str, Any]) -> None:
+    provider.set(discovery={"userinfo_endpoint": None})  # the ID token says it all
+    provider.set_user("alice", email="alice@example.com", **claims)
+    assert browser.sign_in().status_code == 400
+    assert browser.desk.records[-1]["detail"]["why"] == "not_believed"
+    provider.set_user("alice", email="alice@example.com", name="\U0001f600")
+    assert browser.sign_in().status_code == 303

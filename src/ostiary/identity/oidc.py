@@ -191,6 +191,11 @@ def _answer(
             raise NotBelievedError("the provider's userinfo speaks of another person")
         claims = {**about, **claims}
     kept = {name: value for name, value in claims.items() if name not in _OF_THE_TOKEN}
+    try:
+        json.dumps(kept, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair: neither a record nor a token could hold it.
+        raise NotBelievedError("what the provider says of the person is not all text") from None
     if len(json.dumps(kept)) > MAX_CLAIMS:
         raise ProviderError("the provider says too much of the person to be kept")
     return Answer(

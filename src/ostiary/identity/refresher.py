@@ -17,8 +17,9 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ostiary.errors import OstiaryError
@@ -39,9 +40,10 @@ Outcome = Literal["not_asked", "answered", "in_vain"]
 
 CHECK_S: Final = 300
 ASK_S: Final = 60
-#: One call of `tick` asks about so many at most, for so long.
+#: One call of `tick` asks each provider about so many at most, for so long, and so many providers at once.
 BATCH: Final = 500
 BUDGET_S: Final = 20.0
+MAX_AT_ONCE: Final = 8
 #: After so many questions in vain, one after the other, a provider is left alone until the next call of `tick`.
 MAX_IN_VAIN: Final = 5
 #: Claims that stay as they are when the provider answers without an ID token.
@@ -56,26 +58,37 @@ _MAX_KEPT: Final = 10_000
 
 
 def tick(control: Control) -> None:
-    """Ask about the people who are due. The runtime calls this every 30 seconds, in a thread of its own."""
+    """Ask about the people who are due. The runtime calls this every 30 seconds, in a thread of its own.
+
+    Each provider is asked in a thread of its own too, so that one that hangs takes no time from the others.
+    """
+    providers = list(control.config.providers)
+    if not providers:
+        return
+    with ThreadPoolExecutor(min(len(providers), MAX_AT_ONCE), thread_name_prefix="ostiary-refresher") as pool:
+        failures = [each for each in pool.map(partial(_ask_about_due, control), providers) if each is not None]
+    if failures:
+        raise failures[0]
+
+
+def _ask_about_due(control: Control, provider: str) -> OstiaryError | None:
+    """Ask one provider about those of its people who are due; returns a failure that was not the provider's."""
     now, until = control.now(), time.monotonic() + BUDGET_S
-    in_vain: Counter[str] = Counter()
+    in_vain = 0
     failure: OstiaryError | None = None
-    for account in accounts.due(control.store, before=now - CHECK_S, now=now, limit=BATCH):
-        if time.monotonic() > until:
+    for account in accounts.due(control.store, provider, before=now - CHECK_S, now=now, limit=BATCH):
+        if time.monotonic() > until or in_vain == MAX_IN_VAIN:
             break
-        if in_vain[account.provider] == MAX_IN_VAIN:
-            continue
         try:
             outcome = _look(control, account.id, CHECK_S)[1]
         except OstiaryError as error:
             failure = error
             continue
         if outcome == "answered":
-            in_vain[account.provider] = 0
+            in_vain = 0
         elif outcome == "in_vain":
-            in_vain[account.provider] += 1
-    if failure is not None:
-        raise failure
+            in_vain += 1
+    return failure
 
 
 def confirm(control: Control, account_id: str) -> Account | None:
