@@ -11,7 +11,7 @@ from tests.kit.estate import CALLBACK, App, Estate
 from tests.kit.wire import Reply, Wire, http
 
 CASES = json.loads((Path(__file__).parent / "oauth" / "requests.json").read_text())
-FLOOD = 20
+FLOOD = 60
 
 
 class Stage:
