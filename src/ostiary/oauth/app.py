@@ -95,7 +95,7 @@ def _handlers(control: Control) -> Mapping[str, Handler]:
 
 
 def _for_people(control: Control, endpoint: account.Endpoint, asked: Asked) -> Response:
-    return endpoint(control, asked.query, asked.cookies, asked.body)
+    return endpoint(control, asked.query, asked.cookies, asked.body, asked.client)
 
 
 async def _asked(request: Request) -> Asked | None:

@@ -288,7 +288,7 @@ def _sign_in(control: Control, wish: Wish, asked: Asked) -> Response:
     providers = list(control.config.providers)
     if len(providers) != 1:
         return page("choose_provider", providers=providers, target=target)
-    return _to(signin.begin(control, providers[0], target, asked.cookies))
+    return _to(signin.begin(control, providers[0], target, asked.cookies, client=asked.client))
 
 
 def _satisfied(query: str) -> str:
