@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from ostiary import keys
 from ostiary.errors import OperationError
 from ostiary.oauth.token import AccessToken, Grant, TokenRefusedError, TokenRequest, authorize, sign
-from ostiary.registry.effective import keys_of_token, suspension
+from ostiary.registry.effective import SUSPENDED, keys_of_token, suspension
 from ostiary.store import Lockdown, Store, StoredKey, epochs, registry
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Registrar:
             reason = None if agent is None else suspension(config, connection, request.name, now=now)
             if reason is not None:
                 hint = f"ostiary agents show {request.name}"
-                raise TokenRefusedError(f"agent {request.name} may not act now: {reason}", hint=hint)
+                raise TokenRefusedError(f"agent {request.name} may not act now: {SUSPENDED[reason]}", hint=hint)
             floor = epochs.floor(connection, keys_of_token(config, subject=principal, client=principal, agent=agent))
             # What was revoked up to now stays so; this token is later, by a second if it must be.
             grant = replace(grant, issued_at=max(now, floor + 1))

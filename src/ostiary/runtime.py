@@ -28,7 +28,7 @@ from ostiary.errors import ConfigError, OperationError, OstiaryError
 from ostiary.filestate import moved, read_files, tls_pair
 from ostiary.identity.remotekeys import issuer_keys, urls_of
 from ostiary.registrar import NotRecordedError, Operator, Registrar
-from ostiary.registry.effective import Effective, effective
+from ostiary.registry.effective import Effective, effective, troubles
 from ostiary.secretref import unset_secrets
 from ostiary.store import credentials, registry, sweep
 from ostiary.store import epochs as epoch_store
@@ -139,9 +139,9 @@ class Runtime(Authority):
         self.registrar.record_lockdown(None)
         self.control_socket = bind_unix(self.store.path.control_socket)
         self.remote_keys.refresh(urls_of(self.file))
-        for unset in unset_secrets(self.file):
-            log.warning(unset)
         draft = self._draft(self.file)
+        for trouble in (*unset_secrets(self.file), *troubles(draft.found)):
+            log.warning(trouble)
         snapshot, self.config = draft.build(), draft.found.config
         digest = self.registrar.store.keep_snapshot(draft.data, now=self.registrar.now())
         self._tls = tls_pair(self.config)

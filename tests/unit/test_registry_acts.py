@@ -49,7 +49,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("nightly", {"ceiling": {"servers": ["notes"]}}, "its ceiling is empty"),
     ("nightly", {"ceiling": {"classes": ["read"]}}, "its ceiling is empty"),
     ("nightly", {"ceiling": {"servers": ["nots"], "classes": ["read"]}}, "did you mean `notes`"),
-    ("nightly", {"ceiling": {"servers": ["notes"], "classes": ["write"]}}, "ceiling.classes"),
+    (
+        "nightly",
+        {"ceiling": {"servers": ["notes"], "classes": ["write"]}},
+        "ceiling.classes.0: `write` is not known here",
+    ),
     (
         "nightly",
         {"ceiling": {**CEILING, "tools": ["mail/send"]}},

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.desk import DAY, HOUSE, LEASE, NOW, Desk
 
 from ostiary.errors import OperationError
-from ostiary.registry.effective import from_file, keys_of_token, owner_forms, suspension
+from ostiary.registry.effective import from_file, keys_of_token, owner_forms, suspension, troubles
 from ostiary.registry.liveness import People
 from ostiary.store import accounts, registry
 
@@ -188,6 +188,16 @@ def test_where_the_file_comes_later_it_wins_and_the_clash_is_told(desk: Desk) ->
         ("agents.batch", True),
         ("agents.lint", True),
     ]
+
+
+def test_what_does_not_count_or_may_not_act_is_told_at_a_start(desk: Desk) -> None:
+    quiet = set(troubles(desk.effective()))
+    assert "agent ship may not act: nobody live answers for it; `ostiary agents show ship` says more" in quiet
+    assert not any(told.startswith("agent lint ") for told in quiet)
+    with desk.store.changing() as connection:
+        registry.register(connection, "agent", "lint", {"owner": "dave"}, now=NOW)
+    (clash,) = set(troubles(desk.effective())) - quiet
+    assert "is already declared in" in clash
 
 
 def test_a_registered_agent_loses_its_place_with_its_owner_and_its_reach_with_a_server(desk: Desk) -> None:

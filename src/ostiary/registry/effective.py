@@ -7,7 +7,7 @@ clashes with it, or lacks an owner, is left out and told as a problem.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ostiary.config import AgentSection, ServiceSection
 from ostiary.errors import Problem
@@ -16,7 +16,7 @@ from ostiary.registry.sections import RegistryError, faults, missing, narrowed, 
 from ostiary.store import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import sqlalchemy as sa
 
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from ostiary.store import Store
     from ostiary.store.registry import AgentMark, Registered
 
-__all__ = ["Effective", "effective", "from_file", "keys_of_token", "merge", "owner_forms", "suspension"]
+__all__ = ["Effective", "effective", "from_file", "keys_of_token", "merge", "owner_forms", "suspension", "troubles"]
 
 Suspended = Literal["agent_suspended", "owner_inactive"]
+SUSPENDED: Final[Mapping[Suspended, str]] = {
+    "agent_suspended": "it is suspended, or its registration has expired",
+    "owner_inactive": "nobody live answers for it",
+}
+"""The reasons in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,13 @@ def effective(config: Config, store: Store, *, now: int) -> Effective:
     found = {key: _suspension(merged, people, marks, key, now) for key in merged.agents}
     suspended = {key: reason for key, reason in found.items() if reason is not None}
     return Effective(config=merged, suspended=suspended, problems=problems)
+
+
+def troubles(found: Effective) -> Iterator[str]:
+    """Yield what must be told at a start: registrations that do not count, and agents that may not act."""
+    yield from map(str, found.problems)
+    for key, reason in found.suspended.items():
+        yield f"agent {key} may not act: {SUSPENDED[reason]}; `ostiary agents show {key}` says more"
 
 
 def suspension(config: Config, connection: sa.Connection, key: str, *, now: int) -> Suspended | None:

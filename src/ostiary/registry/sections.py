@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ostiary.config import AgentSection, ServiceSection
 from ostiary.errors import OperationError
-from ostiary.fields import ALGORITHMS, Name
+from ostiary.fields import ALGORITHMS, Name, describe
 from ostiary.jwks import JwksError, read_keys
 from ostiary.policy.names import nearest
 
@@ -45,10 +45,12 @@ def read_section(kind: RegisteredKind, name: str, section: Mapping[str, Any]) ->
         _NAME.validate_python(name)
         return model.model_validate(_frozen(section))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         context = first.get("ctx", {})
         where = ".".join(str(part) for part in first["loc"])
         message, hint = str(context.get("message", first["msg"])), str(context.get("hint", ""))
+        if first["type"] == "literal_error":
+            message, hint = f"{describe(first['input'])} is not known here", f"use {context['expected']}"
         raise RegistryError(f"{kind}s.{name[:80]}{f'.{where}' if where else ''}: {message}", hint=hint) from None
 
 
