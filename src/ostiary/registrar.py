@@ -95,21 +95,7 @@ class Registrar:
             self.record("control", "token_refused", by, **fields)
             raise
         token = sign(grant, keys.ensure_key(self.store, now=grant.issued_at))
-        self.record(
-            "control",
-            "token_issued",
-            by,
-            principal={"type": request.type, "id": grant.subject, "owner": grant.owner},
-            token={
-                "jti": grant.jti,
-                "client_id": grant.subject,
-                "issuer": "local",
-                "scope": grant.scope.split(),
-            },
-            server=grant.server,
-            decision="allow",
-            detail={"audience": grant.audience, "expires_at": grant.expires_at},
-        )
+        self.record("control", "token_issued", by, **grant.as_record())
         return token
 
     def _authorize(self, config: Config, request: TokenRequest, principal: str) -> Grant:

@@ -17,7 +17,7 @@ from ostiary.control import Epoch
 from ostiary.identity import signin
 from ostiary.identity.accounts import claims_for_token
 from ostiary.oauth.offer import CONSENT_S, actor_of, check_standing, consent_floor, epoch_keys, still_counts
-from ostiary.oauth.token import AccessToken, Delegation, Grant, TokenRefusedError, delegate, sign
+from ostiary.oauth.token import AccessToken, Delegation, TokenRefusedError, delegate, sign
 from ostiary.oauth.web import OAuthError
 from ostiary.oauth.wish import server_of
 from ostiary.store import accounts, epochs, grants, registry
@@ -145,7 +145,7 @@ def _exchange(
         for principal in (account.id, actor.id):
             registry.note_token(connection, principal, issued_at=granted.issued_at)
         stored.note_use(connection, client.id, now=now, dynamic_until=now + CONSENT_S)
-        _record(control, granted)
+        control.record("control", "token_issued", None, **granted.as_record(family=family.id))
         return Issued(access=sign(granted, key), refresh=refresh)
 
 
@@ -253,29 +253,6 @@ def end_family(control: Control, connection: sa.Connection, family: Family, *, w
     epoch = Epoch(kind="family", value=family.id, epoch=at, reason=why)
     epochs.add(connection, [epoch])
     return epoch
-
-
-def _record(control: Control, granted: Grant) -> None:
-    control.record(
-        "control",
-        "token_issued",
-        None,
-        principal={"type": "human", "id": granted.subject},
-        agent=granted.extra["act"]["sub"],
-        token={
-            "jti": granted.jti,
-            "client_id": granted.client_id,
-            "issuer": "local",
-            "scope": granted.scopes,
-        },
-        server=granted.server,
-        decision="allow",
-        detail={
-            "audience": granted.audience,
-            "expires_at": granted.expires_at,
-            "family": granted.extra["fam"],
-        },
-    )
 
 
 def _record_refusal(control: Control, client: Client, account: Account | None, error: OAuthError) -> None:

@@ -22,8 +22,6 @@ from ostiary.registry.effective import keys_of_token, suspension
 from ostiary.store import epochs, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import sqlalchemy as sa
     from starlette.responses import Response
 
@@ -169,7 +167,8 @@ def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
             if once is not None:
                 once.use_up(connection, now=control.now())
             granted = _authorize(control, connection, wanted, principal)
-            _record(control, kind, granted, facts)
+            platform = {"platform": dict(facts)} if facts else {}
+            control.record("control", "token_issued", None, **granted.as_record(**platform))
             return sign(granted, key)
     except ClientAuthError as error:
         raise OAuthError(error.error, error.description, status=error.status) from None
@@ -215,25 +214,3 @@ def _server(control: Control, section: Section, name: str, form: Parameters) -> 
 def _scope(form: Parameters) -> list[str] | None:
     """Return the scopes of ours that are asked for; `None` if none was."""
     return [scope for scope in (form.get("scope") or "").split() if scope.startswith("mcp:")] or None
-
-
-def _record(control: Control, kind: str, granted: Grant, facts: Mapping[str, str]) -> None:
-    control.record(
-        "control",
-        "token_issued",
-        None,
-        principal={"type": kind, "id": granted.subject, "owner": granted.owner},
-        token={
-            "jti": granted.jti,
-            "client_id": granted.client_id,
-            "issuer": "local",
-            "scope": granted.scopes,
-        },
-        server=granted.server,
-        decision="allow",
-        detail={
-            "audience": granted.audience,
-            "expires_at": granted.expires_at,
-            **({"platform": dict(facts)} if facts else {}),
-        },
-    )
