@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ostiary import keys
 from ostiary.errors import OperationError
-from ostiary.oauth.token import AccessToken, Grant, TokenRefusedError, TokenRequest, authorize, sign
-from ostiary.registry.effective import SUSPENDED, keys_of_token, suspension
-from ostiary.store import Lockdown, Store, StoredKey, epochs, registry
+from ostiary.oauth.granting import grant
+from ostiary.oauth.token import AccessToken, TokenRefusedError, TokenRequest, sign
+from ostiary.store import Lockdown, Store, StoredKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,30 +88,16 @@ class Registrar:
         """Issue an access token. Raises `TokenRefusedError`; both ends are recorded."""
         principal: dict[str, Any] = {"type": request.type, "id": f"{request.type}:local:{request.name}"}
         try:
-            grant = self._authorize(config, request, principal["id"])
+            with self.store.changing() as connection:
+                granted = grant(connection, config, request, now=self.now())
         except TokenRefusedError as error:
             detail = {"why": error.message}
             fields = {"principal": principal, "server": request.server, "decision": "deny", "detail": detail}
             self.record("control", "token_refused", by, **fields)
             raise
-        token = sign(grant, keys.ensure_key(self.store, now=grant.issued_at))
-        self.record("control", "token_issued", by, **grant.as_record())
+        token = sign(granted, keys.ensure_key(self.store, now=granted.issued_at))
+        self.record("control", "token_issued", by, **granted.as_record())
         return token
-
-    def _authorize(self, config: Config, request: TokenRequest, principal: str) -> Grant:
-        """Hold a request to registry, ceiling and owner, in the transaction in which revocations are read."""
-        now, agent = self.now(), principal if request.type == "agent" else None
-        with self.store.changing() as connection:
-            grant = authorize(request, config, now=now)
-            reason = None if agent is None else suspension(config, connection, request.name, now=now)
-            if reason is not None:
-                hint = f"ostiary agents show {request.name}"
-                raise TokenRefusedError(f"agent {request.name} may not act now: {SUSPENDED[reason]}", hint=hint)
-            floor = epochs.floor(connection, keys_of_token(config, subject=principal, client=principal, agent=agent))
-            # What was revoked up to now stays so; this token is later, by a second if it must be.
-            grant = replace(grant, issued_at=max(now, floor + 1))
-            registry.note_token(connection, principal, issued_at=grant.issued_at)
-        return grant
 
     def rotate_keys(self, by: Operator) -> StoredKey:
         """Make a new signing key; the one before stays published until all that it signed has expired."""

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_plus
 
 from ostiary.oauth.assertion import ClientAuthError, Workload, authenticate_client, federated_principal
+from ostiary.oauth.granting import grant
 from ostiary.oauth.grants import exchange
 from ostiary.oauth.metadata import JWT_BEARER
-from ostiary.oauth.token import Grant, TokenRefusedError, TokenRequest, authorize, sign
+from ostiary.oauth.token import TokenRefusedError, TokenRequest, sign
 from ostiary.oauth.web import OAuthError, answer, read_form
 from ostiary.oauth.wish import server_of
-from ostiary.registry.effective import keys_of_token, suspension
-from ostiary.store import epochs, registry
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from starlette.responses import Response
 
     from ostiary.control import Control
@@ -166,7 +163,7 @@ def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
         with control.store.changing() as connection:
             if once is not None:
                 once.use_up(connection, now=control.now())
-            granted = _authorize(control, connection, wanted, principal)
+            granted = grant(connection, config, wanted, now=control.now())
             platform = {"platform": dict(facts)} if facts else {}
             control.record("control", "token_issued", None, **granted.as_record(**platform))
             return sign(granted, key)
@@ -184,20 +181,6 @@ def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
             detail={"why": refused.description, "error": refused.error, **({"platform": dict(facts)} if facts else {})},
         )
         raise refused from None
-
-
-def _authorize(control: Control, connection: sa.Connection, wanted: TokenRequest, principal: str) -> Grant:
-    """Hold a request to registry, ceiling and revocations, in the transaction in which it is granted."""
-    config, now = control.config, control.now()
-    if wanted.type == "agent" and suspension(config, connection, wanted.name, now=now) is not None:
-        raise OAuthError("unauthorized_client", f"agent {wanted.name} is suspended, or its owner is gone")
-    agent = principal if wanted.type == "agent" else None
-    floor = epochs.floor(connection, keys_of_token(config, subject=principal, client=principal, agent=agent))
-    granted = authorize(wanted, config, now=now)
-    # What was revoked up to now stays so; this token is later, by a second if it must be.
-    granted = replace(granted, issued_at=max(now, floor + 1))
-    registry.note_token(connection, principal, issued_at=granted.issued_at)
-    return granted
 
 
 def _server(control: Control, section: Section, name: str, form: Parameters) -> str:
