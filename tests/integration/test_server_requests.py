@@ -64,7 +64,7 @@ class Scene:
             return [
                 each
                 for each in self.house.gateway.records()[self.records_since :]
-                if (each["kind"], each["mcp_method"]) == (kind, method)
+                if each["kind"] == kind and each["mcp_method"] == method
             ]
 
         return wait_until(found, what=f"a record of {method}")
