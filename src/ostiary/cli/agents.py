@@ -10,15 +10,18 @@ from rich.text import Text
 
 from ostiary.cli.output import ConfigOption, JsonOption, out, print_json
 from ostiary.cli.registry import (
+    Columns,
     NameArgument,
     ReasonOption,
     act,
     listing,
     moment,
+    moment_of,
     pick,
     plain,
     show_fields,
     show_hit,
+    show_listing,
     show_table,
     tell_force,
 )
@@ -43,26 +46,18 @@ def register(app: typer.Typer) -> None:
 
 def list_agents(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List all agents: of the file, registered, and the clients that people consented to."""
-    found = listing(config, "/agents")
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            each["name"],
-            each["from"],
-            each["owner"],
-            _state(each),
-            " ".join(each["servers"]),
-            " ".join(each["classes"]),
-            each["third_party"],
-            moment(each["last_token"]),
-            moment(each["last_request"]),
-        )
-        for each in found["agents"]
-    ]
-    columns = ("agent", "from", "owner", "state", "servers", "classes", "third party", "last token", "last request")
-    show_table(columns, rows, empty="no agent is known")
+    columns: Columns = {
+        "agent": "name",
+        "from": "from",
+        "owner": "owner",
+        "state": _state,
+        "servers": lambda agent: " ".join(agent["servers"]),
+        "classes": lambda agent: " ".join(agent["classes"]),
+        "third party": "third_party",
+        "last token": moment_of("last_token"),
+        "last request": moment_of("last_request"),
+    }
+    show_listing(config, "/agents", columns, empty="no agent is known", as_json=as_json)
 
 
 def show(name: NameArgument, config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:

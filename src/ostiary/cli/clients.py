@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from ostiary.cli.output import ConfigOption, JsonOption, err, out, print_json
-from ostiary.cli.registry import NameArgument, act, listing, moment, plain, show_hit, show_table, tell_force
+from ostiary.cli.registry import Columns, NameArgument, act, moment_of, plain, show_hit, show_listing, tell_force
 
 
 def register(app: typer.Typer) -> None:
@@ -23,15 +23,15 @@ def register(app: typer.Typer) -> None:
 
 def list_clients(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List the clients that are known: registered, by document, or by themselves."""
-    found = listing(config, "/clients")
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (each["id"], each["name"], each["kind"], each["agent"], each["redirect_uris"], moment(each["used"]))
-        for each in found["clients"]
-    ]
-    show_table(("client", "name", "kind", "acts as", "redirects", "used"), rows, empty="no client is known")
+    columns: Columns = {
+        "client": "id",
+        "name": "name",
+        "kind": "kind",
+        "acts as": "agent",
+        "redirects": "redirect_uris",
+        "used": moment_of("used"),
+    }
+    show_listing(config, "/clients", columns, empty="no client is known", as_json=as_json)
 
 
 def add(

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from ostiary.cli.output import ConfigOption, JsonOption, err, out, print_json
-from ostiary.cli.registry import NameArgument, act, listing, moment, plain, show_table, tell_force
+from ostiary.cli.registry import Columns, NameArgument, act, moment_of, plain, show_listing, tell_force
 
 
 def register(app: typer.Typer) -> None:
@@ -25,14 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def list_credentials(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List the credentials that are set or wanted; never their values."""
-    found = listing(config, "/credentials")
-    if as_json:
-        print_json(found)
-        return
-    rows = [(each["name"], _state(each), moment(each["rotated"]), each["servers"]) for each in found["credentials"]]
-    show_table(
-        ("credential", "state", "set at", "servers"), rows, empty="no credential is set, and no server names one"
-    )
+    columns: Columns = {"credential": "name", "state": _state, "set at": moment_of("rotated"), "servers": "servers"}
+    empty = "no credential is set, and no server names one"
+    show_listing(config, "/credentials", columns, empty=empty, as_json=as_json)
 
 
 def set_credential(

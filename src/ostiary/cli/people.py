@@ -10,16 +10,18 @@ from rich.text import Text
 
 from ostiary.cli.output import ConfigOption, JsonOption, out, print_json
 from ostiary.cli.registry import (
+    Columns,
     NameArgument,
     ReasonOption,
     act,
     listing,
     moment,
+    moment_of,
     pick,
     plain,
     show_fields,
     show_hit,
-    show_table,
+    show_listing,
     tell_force,
 )
 
@@ -37,15 +39,14 @@ def register(app: typer.Typer) -> None:
 
 def list_people(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List the people whom the file declares and those who have signed in, and whether their agents may work."""
-    found = listing(config, "/people")
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (each["name"], _state(each), moment(each["until"]), each["agents"], moment(each["signed_in"]))
-        for each in found["people"]
-    ]
-    show_table(("person", "state", "until", "agents", "signed in"), rows, empty="the file declares nobody in `people`")
+    columns: Columns = {
+        "person": "name",
+        "state": _state,
+        "until": moment_of("until"),
+        "agents": "agents",
+        "signed in": moment_of("signed_in"),
+    }
+    show_listing(config, "/people", columns, empty="the file declares nobody in `people`", as_json=as_json)
 
 
 def show(name: NameArgument, config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:

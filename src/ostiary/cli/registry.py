@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from ostiary.cli.output import err, out
+from ostiary.cli.output import err, out, print_json
 from ostiary.errors import OperationError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ ReasonOption = Annotated[str | None, typer.Option(help="Why; it is recorded.", m
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
 
 Json = dict[str, Any]
+#: Of a listing, by heading: the member that is shown, or what makes the cell of an entry.
+Columns = Mapping[str, str | Callable[[Json], Any]]
 
 
 def listing(config: Path, path: str) -> Json:
@@ -75,6 +78,18 @@ def pick(found: Sequence[Json], name: str, kind: str) -> Json:
 
 
 # Showing -------------------------------------------------------------------------------------------------------------
+
+
+def show_listing(config: Path, path: str, columns: Columns, *, empty: str, as_json: bool) -> None:
+    """Print a listing: as JSON, or as a table whose columns are members of an entry, or made of one."""
+    found = listing(config, path)
+    if as_json:
+        print_json(found)
+        return
+    entries = found[path.removeprefix("/")]
+    cells = columns.values()
+    rows = ([each[cell] if isinstance(cell, str) else cell(each) for cell in cells] for each in entries)
+    show_table(list(columns), rows, empty=empty)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
@@ -140,3 +155,8 @@ def plain(value: Any) -> Text:
 def moment(at: int | None) -> str:
     """Return a moment as people read it, in UTC; nothing for never."""
     return "" if at is None else time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(at))
+
+
+def moment_of(member: str) -> Callable[[Json], str]:
+    """Return the column of a listing that shows the moment in `member`."""
+    return lambda entry: moment(entry[member])

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from ostiary.cli.output import ConfigOption, JsonOption, out, print_json
-from ostiary.cli.registry import NameArgument, act, listing, moment, plain, show_hit, show_table, tell_force
+from ostiary.cli.registry import Columns, NameArgument, act, moment_of, plain, show_hit, show_listing, tell_force
 from ostiary.cli.workload import FederatedIssuer, FederatedPreset, FederatedSubject, Jwks, credentials_of
 
 
@@ -24,24 +24,16 @@ def register(app: typer.Typer) -> None:
 
 def list_services(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List the services of the file and those that were registered."""
-    found = listing(config, "/services")
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            each["name"],
-            each["from"],
-            each["owner"] if each["owner_live"] else Text(f"{each['owner']} (not live)", style="red"),
-            each["purpose"],
-            each["credentials"],
-            moment(each["last_token"]),
-            moment(each["last_request"]),
-        )
-        for each in found["services"]
-    ]
-    columns = ("service", "from", "owner", "purpose", "credentials", "last token", "last request")
-    show_table(columns, rows, empty="no service is known")
+    columns: Columns = {
+        "service": "name",
+        "from": "from",
+        "owner": _owner,
+        "purpose": "purpose",
+        "credentials": "credentials",
+        "last token": moment_of("last_token"),
+        "last request": moment_of("last_request"),
+    }
+    show_listing(config, "/services", columns, empty="no service is known", as_json=as_json)
 
 
 def add(
@@ -78,3 +70,7 @@ def remove(name: NameArgument, config: ConfigOption = Path("ostiary.yaml"), as_j
         return
     out().print(Text.assemble("service ", plain(answer["removed"]), " is removed"))
     show_hit(answer["hit"], running=answer["running"])
+
+
+def _owner(service: dict[str, Any]) -> str | Text:
+    return service["owner"] if service["owner_live"] else Text(f"{service['owner']} (not live)", style="red")
