@@ -11,25 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.caller import Caller, Feed
+from tests.kit.caller import Caller
 from tests.kit.gateway import free_port, settings
 from tests.kit.house import ALL_OF_MCP
 from tests.kit.issuer import Issuer, read
-from tests.kit.manners import acknowledgement
 from tests.kit.plane import Plane
-from tests.kit.upstream import Push, Seen, Talk, Upstream, polite
+from tests.kit.streams import KINDS, under_way
+from tests.kit.upstream import Push, Seen, Talk, Upstream
 from tests.kit.wire import Reply, wait_until
 
-LISTEN = {"notifications": {"toolsListChanged": True}}
-CALL = {"name": "echo", "arguments": {"text": "x"}}
 ECHO = {"text": "x"}
-#: kind: the era, and the method as records name it
-KINDS = {
-    "session": ("session", "session/stream"),
-    "listen": ("stateless", "subscriptions/listen"),
-    "call in a session": ("session", "tools/call"),
-    "call": ("stateless", "tools/call"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -164,51 +155,21 @@ def test_a_revocation_outlives_a_change_of_the_rules(plane: Plane) -> None:
     assert plane.call("echo", ECHO, token).status == 401
 
 
-@contextlib.contextmanager
-def under_way(plane: Plane, upstream: Upstream, token: str, kind: str) -> Iterator[tuple[Feed, Push]]:
-    caller = Caller.arrive(plane, token, KINDS[kind][0])
-    push, arrived = upstream.push(), threading.Event()
-    found: list[Seen] = []
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        if seen.method == "GET" or seen.rpc in {"subscriptions/listen", "tools/call"}:
-            found.append(seen)
-            arrived.set()
-            await push.run(talk)
-        else:
-            await polite(seen, talk)
-
-    opened: contextlib.AbstractContextManager[Feed]
-    if kind == "session":
-        opened = caller.listen()
-    elif kind == "listen":
-        opened = caller.stream("subscriptions/listen", LISTEN, ident="mine")
-    else:
-        opened = caller.stream("tools/call", CALL, ident="mine")
-    with upstream.scripted(script), opened as feed:
-        assert arrived.wait(10)
-        assert feed.head.status == 200
-        if kind == "listen":
-            push.event(acknowledgement(found[0]))
-            assert feed.next() is not None
-        yield feed, push
-
-
 @pytest.mark.parametrize("chatty", [False, True])
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_an_open_stream_ends(plane: Plane, upstream: Upstream, kind: str, chatty: bool) -> None:
     person = f"{kind}-{chatty}"
     since, quiet = len(plane.records()), threading.Event()
     with (
-        under_way(plane, upstream, plane.token("gina", iat=int(time.time()) - 5), kind) as (other, push),
-        under_way(plane, upstream, plane.token(person), kind) as (feed, talking),
+        under_way(plane, upstream, plane.token("gina", iat=int(time.time()) - 5), kind) as other,
+        under_way(plane, upstream, plane.token(person), kind) as line,
     ):
         upstream.forget_hang_ups()
-        talker = threading.Thread(target=keep_talking, args=(talking, quiet))
+        talker = threading.Thread(target=keep_talking, args=(line.push, quiet))
         if chatty:
             talker.start()
         plane.revoke("subject", f"human:sso:{person}")
-        told = feed.rest()
+        told = line.feed.rest()
         quiet.set()
         assert [(each["id"], each["error"]["code"], each["error"]["data"]["reason"]) for each in told] == (
             [] if kind == "session" else [("mine", 4030, "revoked")]
@@ -219,9 +180,9 @@ def test_an_open_stream_ends(plane: Plane, upstream: Upstream, kind: str, chatty
         assert (end["principal"]["id"], end["mcp_method"]) == (f"human:sso:{person}", KINDS[kind][1])
         assert (end["outcome"], end["reason"]) == ("cancelled", "revoked")
         # The other's goes on.
-        push.chunk(b": still here\n\n")
-        push.end()
-        assert [each for each in other.rest() if each.get("error", {}).get("code") == 4030] == []
+        other.push.chunk(b": still here\n\n")
+        other.push.end()
+        assert [each for each in other.feed.rest() if each.get("error", {}).get("code") == 4030] == []
     if chatty:
         talker.join()
 
@@ -328,8 +289,8 @@ def test_nothing_is_served_while_the_store_is_silent(tmp_path: Path, upstream: U
     with Plane(tmp_path, configured(upstream, issuer, tmp_path), patience=1.5) as plane:
         token = plane.token("ann")
         caller = Caller.arrive(plane, token, "session")
-        with under_way(plane, upstream, token, "listen") as (feed, _):
-            (told,) = feed.rest()
+        with under_way(plane, upstream, token, "listen") as line:
+            (told,) = line.feed.rest()
             assert (told["error"]["code"], told["error"]["data"]["reason"]) == (5030, "store")
         before, since = upstream.count, len(plane.records())
         reply = plane.call("echo", ECHO, token)

@@ -2,18 +2,18 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from tests.kit.caller import Caller, Feed
 from tests.kit.house import House
-from tests.kit.upstream import Push, Seen, Talk, polite, result_for
+from tests.kit.streams import MARK, held
+from tests.kit.upstream import Push, Seen, Talk, result_for
 from tests.kit.wire import wait_until
 
 CALL = {"name": "echo", "arguments": {"text": "x"}, "_meta": {"progressToken": "p-1"}}
-MARK = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "mark"}}
 SAMPLING = {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "maxTokens": 100}
 FORM = {"mode": "form", "message": "who?", "requestedSchema": {"type": "object", "properties": {}}}
 SIGN_IN = {"mode": "url", "message": "sign in", "url": "https://accounts.example.com/x", "elicitationId": "e-1"}
@@ -76,25 +76,13 @@ class Scene:
 def asking(house: House, place: str, *, token: str | None = None, server: str = "notes") -> Iterator[Scene]:
     """Open a stream in a session of its own: that of a call, or that of the session."""
     caller = house.caller("session", token, server=server)
-    push, arrived = house.upstream.push(), threading.Event()
-    found: list[Seen] = []
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        if seen.rpc == "tools/call" or seen.method == "GET":
-            found.append(seen)
-            arrived.set()
-            await push.run(talk)
-        else:
-            await polite(seen, talk)
-
-    count, records = house.upstream.count, len(house.gateway.records())
-    opened: Callable[[], contextlib.AbstractContextManager[Feed]] = {
-        "call": lambda: caller.stream("tools/call", CALL, ident="mine"),
-        "session": lambda: caller.listen(),
+    method, opening = {
+        "call": ("tools/call", caller.stream("tools/call", CALL, ident="mine")),
+        "session": ("session/stream", caller.listen()),
     }[place]
-    with house.upstream.scripted(script), opened() as feed:
-        assert arrived.wait(10)
-        yield Scene(house, caller, push, feed, found[0], count, records)
+    count, records = house.upstream.count, len(house.gateway.records())
+    with held(house.upstream, method, opening) as (push, feed, seen):
+        yield Scene(house, caller, push, feed, seen, count, records)
 
 
 ALLOWED = [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.kit.caller import Caller, Feed
 from tests.kit.house import House
+from tests.kit.streams import held
 from tests.kit.upstream import Push, Seen, Talk, polite, result_for
 from tests.kit.wire import message
 
@@ -23,21 +24,8 @@ def notice(method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
 @contextlib.contextmanager
 def listening(house: House, caller: Caller, last_event: str | None = None) -> Iterator[tuple[Push, Feed, Seen]]:
     """Open the caller's stream; the upstream answers other requests politely meanwhile."""
-    push, arrived = house.upstream.push(), threading.Event()
-    found: list[Seen] = []
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        if seen.method == "GET":
-            found.append(seen)
-            arrived.set()
-            await push.run(talk)
-        else:
-            await polite(seen, talk)
-
-    with house.upstream.scripted(script), caller.listen(last_event) as feed:
-        assert feed.head.status == 200, b"".join(feed.pieces)
-        assert arrived.wait(10)
-        yield push, feed, found[0]
+    with held(house.upstream, "session/stream", caller.listen(last_event)) as line:
+        yield line
 
 
 PASSED = [

@@ -12,81 +12,12 @@ from tests.kit.caller import Caller, Feed
 from tests.kit.gateway import Gateway, as_yaml, free_port, settings
 from tests.kit.house import ALL_OF_MCP, House
 from tests.kit.issuer import Issuer
-from tests.kit.manners import acknowledgement
+from tests.kit.streams import CALL, KINDS, LISTEN, A, Line, under_way
 from tests.kit.upstream import Push, Seen, Talk, Upstream, polite
 from tests.kit.wire import wait_until
 
 SOON_S = 2.0
-A = "file:///srv/docs/a.txt"
-MARK = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "mark"}}
-LISTEN = {"notifications": {"toolsListChanged": True, "resourceSubscriptions": [A]}}
-CALL = {"name": "echo", "arguments": {"text": "x"}}
-#: kind: the era, and the method as records name it
-KINDS = {
-    "session": ("session", "session/stream"),
-    "listen": ("stateless", "subscriptions/listen"),
-    "call in a session": ("session", "tools/call"),
-    "call": ("stateless", "tools/call"),
-}
 OPEN = ["session", "listen"]
-
-
-@dataclass
-class Line:
-    """One stream under way, and both of its ends."""
-
-    kind: str
-    feed: Feed
-    push: Push
-    seen: Seen
-    caller: Caller
-    gateway: Gateway
-    since: int
-
-    def marked(self) -> bool:
-        """Send an event that passes, and say whether it arrived."""
-        if self.kind == "listen":
-            meta = {"io.modelcontextprotocol/subscriptionId": self.seen.message["id"]}
-            self.push.event({**MARK, "method": "notifications/tools/list_changed", "params": {"_meta": meta}})
-        else:
-            self.push.event(MARK)
-        return (self.feed.next() or {}).get("method") is not None
-
-    def outcome(self) -> str:
-        return self.gateway.end_of(KINDS[self.kind][1], self.since)
-
-
-@contextlib.contextmanager
-def under_way(gateway: Gateway, upstream: Upstream, token: str, kind: str) -> Iterator[Line]:
-    caller = Caller.arrive(gateway, token, KINDS[kind][0])
-    push, arrived = upstream.push(), threading.Event()
-    found: list[Seen] = []
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        if seen.method == "GET" or seen.rpc in {"subscriptions/listen", "tools/call"}:
-            found.append(seen)
-            arrived.set()
-            await push.run(talk)
-        else:
-            await polite(seen, talk)
-
-    since = len(gateway.records())
-    opened: contextlib.AbstractContextManager[Feed]
-    if kind == "session":
-        opened = caller.listen()
-    elif kind == "listen":
-        opened = caller.stream("subscriptions/listen", LISTEN, ident="mine")
-    else:
-        opened = caller.stream("tools/call", CALL, ident="mine")
-    upstream.forget_hang_ups()
-    with upstream.scripted(script), opened as feed:
-        assert arrived.wait(10)
-        assert feed.head.status == 200
-        line = Line(kind, feed, push, found[0], caller, gateway, since)
-        if kind == "listen":
-            push.event(acknowledgement(found[0]))
-            assert feed.next() is not None
-        yield line
 
 
 def ended(line: Line, upstream: Upstream, *, code: int) -> None:
@@ -258,13 +189,14 @@ NOBODY = [{"name": "for-others", "allow": {"and": [{"groups": {"has": "ops"}}]}}
 
 @pytest.mark.parametrize("kind", OPEN)
 def test_a_stream_ends_when_the_rules_no_longer_allow_it(live: Live, kind: str) -> None:
+    since = len(live.gateway.records())
     with under_way(live.gateway, live.upstream, live.token, kind) as line:
         assert line.marked()
         live.write(NOBODY)
         changed = time.monotonic()
         ended(line, live.upstream, code=4030)
         assert time.monotonic() - changed < SOON_S
-        assert line.outcome() == "cancelled"
+        assert live.gateway.end_of(KINDS[kind][1], since) == "cancelled"
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -1,7 +1,6 @@
 """`subscriptions/listen` (2026-07-28): what its caller may not hear of is neither asked for nor passed on."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,8 @@ import pytest
 from tests.kit.caller import Feed
 from tests.kit.house import House
 from tests.kit.manners import SUBSCRIPTION
-from tests.kit.upstream import Push, Seen, Talk
+from tests.kit.streams import held
+from tests.kit.upstream import Push, Seen
 
 A, B = "file:///srv/docs/a.txt", "file:///srv/docs/b.txt"
 PRIVATE, ELSEWHERE = "file:///srv/docs/private/key", "file:///etc/passwd"
@@ -39,22 +39,10 @@ MARK = {"mark": 1, "_meta": {SUBSCRIPTION: "mine"}}
 
 @contextlib.contextmanager
 def subscribed(house: House, wanted: dict[str, Any], *, ident: int | str = "mine") -> Iterator[Scene]:
-    push, arrived = house.upstream.push(), threading.Event()
-    found: list[Seen] = []
-
-    async def script(seen: Seen, talk: Talk) -> None:
-        found.append(seen)
-        arrived.set()
-        await push.run(talk)
-
-    caller = house.caller("stateless")
-    with (
-        house.upstream.scripted(script),
-        caller.stream("subscriptions/listen", {"notifications": wanted}, ident=ident) as feed,
-    ):
-        assert arrived.wait(10)
-        assert (feed.head.status, feed.head.header("content-type")) == (200, "text/event-stream")
-        yield Scene(house, push, feed, found[0])
+    opening = house.caller("stateless").stream("subscriptions/listen", {"notifications": wanted}, ident=ident)
+    with held(house.upstream, "subscriptions/listen", opening) as (push, feed, seen):
+        assert feed.head.header("content-type") == "text/event-stream"
+        yield Scene(house, push, feed, seen)
 
 
 def test_what_may_not_be_read_is_not_asked_for(open_house: House) -> None:
