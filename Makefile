@@ -2,18 +2,20 @@
 # from Python 3.11 or newer, Rust (stable), a C compiler and make; the second time they do only what changed.
 #   make run [ARGS=--once]   the tour; with --once it ends by itself
 #   make test [T=tests/unit]  all tests, or those of one path
+#   make search [N=10]       the properties again, with N times as many cases
 #   make bench [SECS=5]      beside nginx and Envoy, about three minutes
 #   make lint · make format · make lock · make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format lock clean wheel FORCE
+.PHONY: help run test search bench lint format lock clean wheel FORCE
 
 PYTHON ?= python3
 ARGS ?=
 T ?= tests
 SECS ?= 5
+N ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(shell command -v npm 2>/dev/null)
@@ -30,6 +32,9 @@ run: wheel
 test: $(VENV)/.dev wheel $(if $(NPM),tests/node_modules/.package-lock.json)
 	cargo test --workspace --locked
 	$(BIN)/python -m pytest $(T) -n auto --dist worksteal
+
+search: $(VENV)/.dev wheel
+	OSTIARY_SEARCH=$(N) $(BIN)/python -m pytest tests/property tests/unit/test_jcs.py tests/unit/test_assertions.py -n auto
 
 bench: $(VENV)/.bench wheel
 	@$(BIN)/python -m bench --secs $(SECS)

@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.kit.configs import EXAMPLE, JWKS, RSA_KEY, write
+from tests.kit.search import examples
 
 from ostiary.config import load
 from ostiary.errors import ConfigError
@@ -53,7 +54,7 @@ def survives(data: bytes, *, partial: bool = False) -> None:
 
 
 @given(MANGLED, st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @example([(0, 0, '"\\UFFFFFFFF": 1\n')], False)
 def test_a_mangled_file_is_refused_in_good_order(changes: list[tuple[int, int, str]], partial: bool) -> None:
     survives(mangle(EXAMPLE, changes), partial=partial)
@@ -82,7 +83,7 @@ PATHS = [
 
 
 @given(st.dictionaries(st.sampled_from(PATHS), VALUES, min_size=1, max_size=4), st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_value_in_any_place_is_refused_in_good_order(values: dict[tuple[str, ...], object], partial: bool) -> None:
     document: dict[str, object] = {"gateway": {"listen": "127.0.0.1:1", "url": "http://127.0.0.1:1"}}
     for path, value in values.items():
@@ -97,7 +98,7 @@ def test_any_value_in_any_place_is_refused_in_good_order(values: dict[tuple[str,
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_bytes_are_read_or_told_to_be_wrong(data: bytes) -> None:
     problems: list[object] = []
     assert read_bytes(data, "f.yaml", problems) is not None or problems  # type: ignore[arg-type]
@@ -107,7 +108,7 @@ def test_any_bytes_are_read_or_told_to_be_wrong(data: bytes) -> None:
     st.dictionaries(st.sampled_from([*RSA_KEY, "crv", "x", "y", "key_ops", "d"]), VALUES, max_size=4),
     st.sampled_from(["RSA", "EC", "OKP"]),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_any_key_set_is_read_or_refused(changes: dict[str, object], kty: str) -> None:
     with TemporaryDirectory() as name:
         path = Path(name) / "jwks.json"

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit.desk import DAY, LEASE, NOW, Desk
+from tests.kit.search import examples
 
 from ostiary.errors import OperationError
 from ostiary.registry.effective import suspension
@@ -40,7 +41,7 @@ def live(name: str, known: dict[str, Any]) -> bool:
     return any(at + LEASE > NOW for at in words)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     owner=st.sampled_from(sorted(PEOPLE)),
     deputy=st.none() | st.sampled_from(sorted(PEOPLE)),

@@ -1,7 +1,6 @@
 """The engine and the oracle agree, on many more cases than anybody would write down."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -9,10 +8,11 @@ import pytest
 from tests.kit.facts import about, read
 from tests.kit.generate import Generator, dump
 from tests.kit.oracle import Oracle
+from tests.kit.search import TIMES
 
 from ostiary._core import Snapshot
 
-SNAPSHOTS = int(os.environ.get("OSTIARY_PROPERTY_SNAPSHOTS", "1400"))
+SNAPSHOTS = 1400 * TIMES
 FACTS = 24
 CHUNKS = 10
 AGREED = {"pairs": 0, "allow": 0, "deny": 0, "other": 0, "other allow": 0}

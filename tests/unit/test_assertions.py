@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit.asserting import (
     APP,
@@ -26,6 +26,7 @@ from tests.kit.asserting import (
     token,
     write_config,
 )
+from tests.kit.search import examples
 from tests.kit.webserver import WebServer, answer
 
 from ostiary.config import load
@@ -235,7 +236,7 @@ def test_the_revocation_endpoint_may_be_named_where_it_is_asked(desk: Any) -> No
     assert authenticate(desk, form, endpoint=f"{URL}/oauth/revoke").agent
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(300)
 @given(place=st.integers(min_value=0), character=st.sampled_from("AZaz09-_.=+/ \n\x00é"))
 def test_no_change_of_one_character_yields_a_client(desk: Any, place: int, character: str) -> None:
     text = token({"claims": {"jti": "fixed"}}, "client")

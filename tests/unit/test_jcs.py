@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kit.search import examples
 
 from ostiary.jcs import canonical
 
@@ -68,6 +69,7 @@ def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
         canonical(value)
 
 
+@examples(200)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_double_reads_back_as_itself(value: float) -> None:
     assert float(canonical(value)) == value
