@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -73,7 +74,7 @@ def judge(house: House, sent: bytes, reply: Reply | None, seen: list[Seen]) -> N
     assert (intent["decision"], intent["tool"], claims["tool"]) == ("allow", name, name)
     assert _same(intent["args"], arguments)
     assert name in {"echo", "read_file", "add"}
-    assert "/etc" not in json.dumps(arguments.get("path", ""))
+    assert [text for text in _texts(arguments.get("path")) if text.startswith("/etc")] == []
     if not _has_float(arguments):
         digest = hashlib.sha256(canonical(arguments).encode()).digest()
         assert claims["args_sha256"] == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -89,6 +90,14 @@ def _passed_on(meant: dict[str, Any]) -> Any:
     if meant["method"] == "tools/call":
         return {name: value for name, value in params.items() if name != "task"}
     return params
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _has_float(value: Any) -> bool:

@@ -14,9 +14,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::head::{self, Head};
-use ostiary_core::snapshot::control::{JWKS_PATH, METADATA_PREFIX, Pages};
+use ostiary_core::snapshot::control::{JWKS_PATH, METADATA_PREFIX, Pages, is_document};
 
 use crate::clock;
+use crate::cors;
 use crate::identity::Identity;
 use crate::respond::Answer;
 use crate::revocations::Revocations;
@@ -54,7 +55,7 @@ pub fn head(parts: &Parts, live: &Live) -> Result<Head, Refusal> {
         return Err(Refusal::new(Reason::Host, "This host is not served here."));
     }
     let control = live.snapshot.control.path(&head.path);
-    let for_any_page = control.and_then(|path| path.pages(&head.method)) == Some(Pages::Any);
+    let for_any_page = is_document(&head.path) || control.and_then(|path| path.pages(&head.method)) == Some(Pages::Any);
     if !for_any_page && !head::host::origin_allowed(head.origin.as_deref(), &gateway.hosts, &gateway.origins) {
         return Err(Refusal::new(Reason::Origin, "Requests from this origin are not taken."));
     }
@@ -71,7 +72,10 @@ pub fn route(parts: &Parts, live: &Live) -> Result<Route, Refusal> {
         return document(parts, live.documents.jwks());
     }
     if let Some(rest) = path.strip_prefix(METADATA_PREFIX) {
-        let found = rest.strip_prefix("/mcp/").and_then(|server| live.documents.metadata(server));
+        let found = match rest {
+            "" => live.documents.only_metadata(),
+            _ => rest.strip_prefix("/mcp/").and_then(|server| live.documents.metadata(server)),
+        };
         return found.map_or_else(|| Err(no_route()), |answer| document(parts, answer));
     }
     if let Some(known) = live.snapshot.control.path(path) {
@@ -86,6 +90,7 @@ pub fn route(parts: &Parts, live: &Live) -> Result<Route, Refusal> {
     };
     match parts.method {
         Method::POST | Method::GET | Method::DELETE => Ok(Route::Mcp(Arc::clone(&endpoint.name))),
+        _ if cors::is_preflight(parts) => Ok(Route::Document(cors::preflight("GET, POST, DELETE"))),
         _ => Err(Refusal::new(Reason::Method, "This endpoint takes POST, GET and DELETE.")),
     }
 }
@@ -97,6 +102,7 @@ fn no_route() -> Refusal {
 fn document(parts: &Parts, answer: Answer) -> Result<Route, Refusal> {
     match parts.method {
         Method::GET | Method::HEAD => Ok(Route::Document(answer)),
+        _ if cors::is_preflight(parts) => Ok(Route::Document(cors::preflight("GET, HEAD"))),
         _ => Err(Refusal::new(Reason::Method, "This document can be read with GET.")),
     }
 }

@@ -15,7 +15,7 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
@@ -137,7 +137,8 @@ pub async fn hand_over(
     // Taken only now: who sends a body slowly keeps nobody else away.
     let _place = shared.control.room.try_acquire().map_err(|_| full())?;
     let mut request = Request::new(Full::new(bytes));
-    *request.method_mut() = parts.method.clone();
+    // The body of the answer to HEAD is left out on the way back.
+    *request.method_mut() = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
     *request.uri_mut() = parts.uri.clone();
     *request.headers_mut() = fields;
     shared.control.ask(request).await.map_err(|fault| {

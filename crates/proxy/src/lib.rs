@@ -8,6 +8,7 @@ mod body;
 mod client_answer;
 mod clock;
 mod control;
+mod cors;
 mod denials;
 mod dialogue;
 mod door;

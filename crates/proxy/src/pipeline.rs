@@ -23,6 +23,7 @@ use ostiary_core::mcp::{Era, message};
 use crate::arrival::{self, Route};
 use crate::clock;
 use crate::control;
+use crate::cors;
 use crate::events::Event;
 use crate::exchange::{self, Work};
 use crate::message::{Message, Resumed};
@@ -51,6 +52,7 @@ pub async fn answer(shared: Arc<Shared>, peer: SocketAddr, mut request: Request<
             refuse(&shared, &trail, fault).await
         }
     };
+    cors::open(&trail.live(), &parts, &mut answer);
     let waited_for = body.is_some() && parts.headers.contains_key(EXPECT);
     if parts.version <= Version::HTTP_11 && (waited_for || !arrival::passed_over(body).await) {
         // What is left of the body would be read as the next request; who is told so opens another connection.

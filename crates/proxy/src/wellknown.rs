@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
+use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use ostiary_core::json::{self, Object, Value};
 use ostiary_core::snapshot::Snapshot;
@@ -32,7 +32,7 @@ impl Documents {
     /// The key set.
     #[must_use]
     pub fn jwks(&self) -> Answer {
-        let mut answer = public(self.jwks.clone());
+        let mut answer = respond::json(StatusCode::OK, self.jwks.clone());
         // Short, so that a rotated key is known well before the old one stops signing.
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
         answer
@@ -41,7 +41,17 @@ impl Documents {
     /// The metadata of `server`, if there is such a server.
     #[must_use]
     pub fn metadata(&self, server: &str) -> Option<Answer> {
-        self.metadata.get(server).cloned().map(public)
+        self.metadata.get(server).cloned().map(|body| respond::json(StatusCode::OK, body))
+    }
+
+    /// The metadata at the root (RFC 9728 section 3.1), which could not say whose it is if there were several servers.
+    #[must_use]
+    pub fn only_metadata(&self) -> Option<Answer> {
+        let mut servers = self.metadata.keys();
+        match (servers.next(), servers.next()) {
+            (Some(only), None) => self.metadata(only),
+            _ => None,
+        }
     }
 }
 
@@ -49,12 +59,6 @@ impl Documents {
 #[must_use]
 pub fn metadata_url(gateway_url: &str, server: &str) -> String {
     format!("{gateway_url}{METADATA_PREFIX}/mcp/{server}")
-}
-
-fn public(body: Bytes) -> Answer {
-    let mut answer = respond::json(StatusCode::OK, body);
-    answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    answer
 }
 
 fn render(value: &Value) -> Bytes {

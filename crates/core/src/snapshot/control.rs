@@ -65,7 +65,8 @@ impl Control {
         if entry.methods.insert(method, pages).is_some() {
             return Err("is there twice");
         }
-        entry.allow = entry.methods.keys().copied().collect::<Vec<_>>().join(", ");
+        let head = (entry.pages("HEAD").is_some()).then_some("HEAD");
+        entry.allow = entry.methods.keys().copied().chain(head).collect::<Vec<_>>().join(", ");
         Ok(())
     }
 }
@@ -74,14 +75,24 @@ impl Control {
 /// lies beneath an endpoint takes no body.
 fn is_ours(method: &str, path: &str) -> bool {
     let endpoint = path.strip_prefix("/mcp/").is_some_and(|rest| method == "POST" || !rest.contains('/'));
-    endpoint || path == JWKS_PATH || path.starts_with(METADATA_PREFIX)
+    endpoint || is_document(path)
+}
+
+/// Whether a public document of the data plane stands there, or would.
+#[must_use]
+pub fn is_document(path: &str) -> bool {
+    path == JWKS_PATH || path.starts_with(METADATA_PREFIX)
 }
 
 impl Path {
-    /// Whose pages may ask with `method`; `None` where the path does not take it.
+    /// Whose pages may ask with `method`; `None` where the path does not take it. What programs may GET has a HEAD; a page
+    /// has none, because to show it is an act.
     #[must_use]
     pub fn pages(&self, method: &str) -> Option<Pages> {
-        self.methods.get(method).copied()
+        match method {
+            "HEAD" => self.methods.get("GET").copied().filter(|pages| *pages == Pages::Any),
+            _ => self.methods.get(method).copied(),
+        }
     }
 
     /// The methods that it takes, as `Allow` lists them.
@@ -111,7 +122,10 @@ mod tests {
         let token = table.path("/oauth/token").unwrap();
         assert_eq!(token.allow(), "OPTIONS, POST");
         assert_eq!((token.pages("POST"), token.pages("GET"), token.pages("post")), (Some(Pages::Any), None, None));
-        assert_eq!(table.path("/oauth/authorize").unwrap().pages("GET"), Some(Pages::Own));
+        let page = table.path("/oauth/authorize").unwrap();
+        assert_eq!((page.pages("GET"), page.pages("HEAD"), page.allow()), (Some(Pages::Own), None, "GET"));
+        let document = table.path("/mcp/notes/.well-known/openid-configuration").unwrap();
+        assert_eq!((document.pages("HEAD"), document.allow()), (Some(Pages::Any), "GET, HEAD"));
         for other in ["/oauth/token/", "/oauth/Token", "/oauth", "/", "", "/oauth/token?x", "/oauth/%74oken"] {
             assert_eq!(table.path(other), None, "{other}");
         }
