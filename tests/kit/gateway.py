@@ -345,6 +345,10 @@ class Gateway:
 
         return wait_until(found, deadline_s=DEADLINE_S, what=f"{count} records of {kinds}")
 
+    def refused(self, since: int) -> list[str]:
+        """Wait for a refusal after the first `since` records, and return the reason of each."""
+        return [each["reason"] for each in self.next_record(since, "deny")]
+
     def end_of(self, method: str, since: int) -> str:
         """Wait for the outcome of the one message of `method` that was allowed after the first `since` records."""
 

@@ -17,6 +17,7 @@ from ostiary._core import Journal
 from ostiary.cli import app
 from ostiary.cli.schema import document_schema
 from ostiary.config import load
+from ostiary.oauth import web
 
 ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
@@ -75,6 +76,16 @@ def test_the_reasons_page_lists_exactly_the_reasons_of_the_engine_with_their_ans
     page = (ROOT / "docs" / "reference" / "reasons.md").read_text()
     told = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (-?\d*) \|", page, re.MULTILINE)
     assert told == coded
+
+
+def test_every_word_of_the_authorization_server_is_a_reason() -> None:
+    """The data plane records a refusal under the word that the client is told, if it is one of its reasons."""
+    page = (ROOT / "docs" / "reference" / "reasons.md").read_text()
+    reasons = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    source = "".join(path.read_text() for path in sorted((ROOT / "src" / "ostiary" / "oauth").glob("*.py")))
+    said = {word for words in re.findall(r'OAuthError\(\s*"(\w+)"|\berror="(\w+)"', source) for word in words if word}
+    assert len(said) > 10
+    assert {web.REASONS.get(word, word) for word in said - web.ASKS_FOR_A_PAGE} <= reasons
 
 
 def test_the_records_page_lists_exactly_the_fields_of_a_record() -> None:

@@ -42,6 +42,20 @@ pub enum Reason {
     TokenExpired,
     TokenAudience,
     Revoked,
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    InvalidScope,
+    InvalidTarget,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    UnsupportedResponseType,
+    InvalidAuthorizationDetails,
+    InvalidRedirectUri,
+    InvalidClientMetadata,
+    AccessDenied,
+    SignIn,
+    Unavailable,
     Internal,
 }
 
@@ -64,7 +78,7 @@ const fn rpc(status: u16, code: i64) -> Answer {
 
 impl Reason {
     /// Every reason, in the order of the documentation page.
-    pub const ALL: [(Self, &'static str, Answer); 35] = [
+    pub const ALL: [(Self, &'static str, Answer); 49] = [
         (Self::NoRule, "no_rule", rpc(200, 4030)),
         (Self::DeniedByRule, "denied_by_rule", rpc(200, 4030)),
         (Self::Ceiling, "ceiling", rpc(200, 4030)),
@@ -99,6 +113,21 @@ impl Reason {
         (Self::TokenExpired, "token_expired", plain(401)),
         (Self::TokenAudience, "token_audience", plain(401)),
         (Self::Revoked, "revoked", plain(401)),
+        // Of sign-in and tokens: the words that the client is told too (RFC 6749, 7591, 8707, 9396).
+        (Self::InvalidRequest, "invalid_request", plain(400)),
+        (Self::InvalidClient, "invalid_client", plain(401)),
+        (Self::InvalidGrant, "invalid_grant", plain(400)),
+        (Self::InvalidScope, "invalid_scope", plain(400)),
+        (Self::InvalidTarget, "invalid_target", plain(400)),
+        (Self::UnauthorizedClient, "unauthorized_client", plain(400)),
+        (Self::UnsupportedGrantType, "unsupported_grant_type", plain(400)),
+        (Self::UnsupportedResponseType, "unsupported_response_type", plain(400)),
+        (Self::InvalidAuthorizationDetails, "invalid_authorization_details", plain(400)),
+        (Self::InvalidRedirectUri, "invalid_redirect_uri", plain(400)),
+        (Self::InvalidClientMetadata, "invalid_client_metadata", plain(400)),
+        (Self::AccessDenied, "access_denied", plain(403)),
+        (Self::SignIn, "sign_in", plain(400)),
+        (Self::Unavailable, "temporarily_unavailable", plain(503)),
         (Self::Internal, "internal", rpc(500, 5000)),
     ];
 

@@ -15,13 +15,13 @@ use hyper::body::Incoming;
 use ostiary_core::deny::{Reason, Refusal};
 use ostiary_core::head::{self, Head};
 use ostiary_core::snapshot::control::{JWKS_PATH, METADATA_PREFIX, Pages, is_document};
+use ostiary_core::token;
 
 use crate::clock;
 use crate::cors;
 use crate::identity::Identity;
 use crate::respond::Answer;
-use crate::revocations::Revocations;
-use crate::state::{Endpoint, Live};
+use crate::state::{Endpoint, Live, Shared};
 use crate::trail::Trail;
 
 /// The largest body of a message, in bytes. The official Python SDK takes as much.
@@ -116,7 +116,7 @@ pub fn identity(
     server: &str,
     head: &Head,
     trail: &mut Trail,
-    revocations: &Revocations,
+    shared: &Shared,
 ) -> Result<(Endpoint, Arc<Identity>), Refusal> {
     let Some(endpoint) = live.endpoint(server) else {
         return Err(Refusal::new(Reason::UnknownServer, "There is no such server."));
@@ -126,7 +126,13 @@ pub fn identity(
         return Err(Refusal::new(Reason::TokenMissing, "A bearer token is required."));
     };
     let now_s = clock::now().unix_s();
-    let identity = Identity::of(live, endpoint, bearer, now_s, revocations)?;
+    let identity = Identity::of(live, endpoint, bearer, now_s, &shared.revocations).inspect_err(|refusal| {
+        if refusal.reason == Reason::TokenInvalid
+            && let Some(issuer) = token::unknown_key(bearer, &live.snapshot.issuers)
+        {
+            shared.events.unknown_key(issuer);
+        }
+    })?;
     // Who was revoked and comes all the same is on record.
     trail.identity(&identity);
     identity.check(now_s)?;

@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use crate::arrival;
 use crate::body::AnswerBody;
 use crate::events::Event;
+use crate::exchange;
 use crate::respond::Answer;
 use crate::state::Shared;
 use crate::trail::Trail;
@@ -46,6 +47,8 @@ const LATER_S: i64 = 1;
 const TIME: Duration = Duration::from_secs(30);
 
 const CLIENT: HeaderName = HeaderName::from_static("x-ostiary-client");
+/// Why the app refuses; not passed on.
+const REFUSED: HeaderName = HeaderName::from_static("x-ostiary-refused");
 const DECISION: HeaderName = HeaderName::from_static("x-ostiary-request");
 
 /// Where the control app listens, and how much it has to do.
@@ -141,12 +144,21 @@ pub async fn hand_over(
     *request.method_mut() = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
     *request.uri_mut() = parts.uri.clone();
     *request.headers_mut() = fields;
-    shared.control.ask(request).await.map_err(|fault| {
+    let answer = shared.control.ask(request).await.map_err(|fault| {
         shared.counters.control_faults.add();
         shared.events.push(Event::ControlFault, &fault.to_string());
         refusal_of(&fault)
-    })
+    })?;
+    if let Some(Refused(reason)) = answer.extensions().get() {
+        let refusal = Refusal::new(*reason, "");
+        trail.deny(shared, &refusal).await.map_err(|fault| exchange::no_record(shared, &fault, None))?;
+    }
+    Ok(answer)
 }
+
+/// The app's answer is a refusal, for this reason. It is recorded here, where all refusals are.
+#[derive(Debug, Clone, Copy)]
+struct Refused(Reason);
 
 /// How a field of the client is handed on.
 enum Form {
@@ -235,6 +247,10 @@ async fn answered(response: Response<Incoming>) -> Result<Answer, Fault> {
     };
     let mut answer = Response::new(AnswerBody::whole(bytes));
     *answer.status_mut() = parts.status;
+    if let Some(word) = parts.headers.get(REFUSED) {
+        let reason = word.to_str().ok().and_then(Reason::from_word);
+        answer.extensions_mut().insert(Refused(reason.unwrap_or(Reason::InvalidRequest)));
+    }
     let passed = parts.headers.iter().filter(|(name, _)| may_be_answered(name));
     for (name, value) in passed {
         answer.headers_mut().append(name.clone(), value.clone());

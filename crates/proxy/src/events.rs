@@ -1,14 +1,16 @@
 //! What the data plane tells the control plane, and the numbers that `/metrics` shows.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ostiary_core::json::{self, Object, Value};
 use parking_lot::{Condvar, Mutex};
 
 /// Events kept for a control plane that does not ask; older ones give way and are counted.
 const KEPT: usize = 1_024;
+/// How often it is told of an issuer that tokens ask for unknown keys of it: anybody can send such tokens.
+const KEY_TOLD: Duration = Duration::from_secs(1);
 
 /// Something that a person should hear about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Event {
     UpstreamFault,
     /// The control app could not be reached, broke off, or took too long.
     ControlFault,
+    /// A token asked for a key of the issuer in `detail` that is not among its keys.
+    UnknownKey,
 }
 
 impl Event {
@@ -30,6 +34,7 @@ impl Event {
             Self::Panic => "panic",
             Self::UpstreamFault => "upstream_fault",
             Self::ControlFault => "control_fault",
+            Self::UnknownKey => "unknown_key",
         }
     }
 }
@@ -39,6 +44,7 @@ impl Event {
 pub struct Events {
     queue: Mutex<VecDeque<String>>,
     filled: Condvar,
+    keys_told: Mutex<HashMap<String, Instant>>,
 }
 
 impl Events {
@@ -55,6 +61,18 @@ impl Events {
         }
         queue.push_back(String::from_utf8_lossy(&text).into_owned());
         self.filled.notify_one();
+    }
+
+    /// Adds that a token asked for an unknown key of the pinned issuer `name`, unless that was told a moment ago.
+    pub fn unknown_key(&self, name: &str) {
+        let now = Instant::now();
+        let mut told = self.keys_told.lock();
+        if told.get(name).is_some_and(|at| now.duration_since(*at) < KEY_TOLD) {
+            return;
+        }
+        told.insert(name.to_owned(), now);
+        drop(told);
+        self.push(Event::UnknownKey, name);
     }
 
     /// Takes what there is, waiting up to `timeout` for something.

@@ -122,7 +122,7 @@ pub fn renew(trail: &mut Trail, work: &mut Work) -> Result<(), Refusal> {
     work.live = work.shared.live();
     trail.renew(Arc::clone(&work.live));
     let name = Arc::clone(&work.endpoint.name);
-    (work.endpoint, work.identity) = arrival::identity(&work.live, &name, &work.head, trail, &work.shared.revocations)?;
+    (work.endpoint, work.identity) = arrival::identity(&work.live, &name, &work.head, trail, &work.shared)?;
     Ok(())
 }
 

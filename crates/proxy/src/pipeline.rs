@@ -77,7 +77,7 @@ async fn stages(
         Route::Control => return Box::pin(control::hand_over(shared, trail, &head, parts, body)).await,
         Route::Mcp(server) => server,
     };
-    let (endpoint, identity) = arrival::identity(&live, &server, &head, trail, &shared.revocations)?;
+    let (endpoint, identity) = arrival::identity(&live, &server, &head, trail, shared)?;
     let message = if let (&Method::POST, Some(body)) = (&parts.method, body.take_if(|_| parts.method == Method::POST)) {
         let bytes = arrival::body(body, arrival::BODY_BYTES).await?;
         let read = message::read(&bytes, &head, &Limits::DEFAULT);

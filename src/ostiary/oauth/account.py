@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ostiary.identity import signin
 from ostiary.oauth import pages
 from ostiary.oauth.pages import page
+from ostiary.oauth.web import refused
 from ostiary.store import accounts
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _guarded(go: Callable[[], Response]) -> Response:
     try:
         return go()
     except signin.SignInError as error:
-        return page("error", status=error.status, message=error.message)
+        return refused(page("error", status=error.status, message=error.message), "sign_in")
 
 
 def _redirect(to: Redirect) -> Response:

@@ -26,7 +26,7 @@ from ostiary.oauth.metadata import metadata
 from ostiary.oauth.pages import page
 from ostiary.oauth.registration import Registration
 from ostiary.oauth.routes import table
-from ostiary.oauth.web import MAX_BODY_BYTES, Asked, OAuthError, refusal
+from ostiary.oauth.web import MAX_BODY_BYTES, Asked, OAuthError, refusal, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,7 +123,7 @@ def _answer(route: Route, handler: Handler, asked: Asked) -> Response:
     except OAuthError as error:
         response = _refuse(route, error, asked)
     except SignInError as error:
-        response = page("error", status=error.status, message=error.message)
+        response = refused(page("error", status=error.status, message=error.message), "sign_in")
     except OperationError:
         # The record or the store cannot be written: nothing was given.
         log.exception("the control side cannot do what it is asked", endpoint=route.endpoint)
@@ -135,5 +135,6 @@ def _answer(route: Route, handler: Handler, asked: Asked) -> Response:
 
 def _refuse(route: Route, error: OAuthError, asked: Asked) -> Response:
     if route.origin == "any":
-        return refusal(error, basic="authorization" in asked.headers)
-    return page("error", status=400 if error.status == 401 else error.status, message=error.description)
+        return refused(refusal(error, basic="authorization" in asked.headers), error.error)
+    status = 400 if error.status == 401 else error.status
+    return refused(page("error", status=status, message=error.description), error.error)

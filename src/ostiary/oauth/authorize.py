@@ -21,7 +21,7 @@ from ostiary.identity import signin
 from ostiary.oauth import redirects
 from ostiary.oauth.offer import CONSENT_S, Offer, consent_floor, epoch_keys, make_offer
 from ostiary.oauth.pages import page
-from ostiary.oauth.web import NO_STORE, OAuthError, read_form
+from ostiary.oauth.web import NO_STORE, OAuthError, read_form, refused
 from ostiary.oauth.wish import BackError, back, read
 from ostiary.store import clients as stored
 from ostiary.store import epochs, grants, registry
@@ -307,7 +307,7 @@ def _send(control: Control, wish: Wish, code: str) -> Response:
 def _send_back(control: Control, back: BackError) -> Response:
     said = {"error": back.error.error, "error_description": back.error.description}
     members = {**said, "state": back.state, "iss": control.config.gateway.url}
-    return _to(signin.Redirect(url=redirects.with_answer(back.uri, members)))
+    return refused(_to(signin.Redirect(url=redirects.with_answer(back.uri, members))), back.error.error)
 
 
 def _to(where: Redirect) -> Response:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 50
 FORM: Final = "application/x-www-form-urlencoded"
+#: Tells the data plane that this answer is a refusal, and why, for the record; it is not passed on.
+REFUSED_HEADER: Final = "x-ostiary-refused"
+#: Answers that are errors to the client and refuse nothing: a page would have been shown (OpenID Connect Core 3.1.2.6).
+ASKS_FOR_A_PAGE: Final = frozenset({"login_required", "consent_required", "interaction_required"})
+#: The words that differ from those of the closed list of reasons.
+REASONS: Final = {"slow_down": "limit", "server_error": "temporarily_unavailable"}
 NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: What an `error_description` may hold (RFC 6749 section 5.2).
@@ -118,6 +124,13 @@ def read_form(asked: Asked) -> Parameters:
     form = read_parameters(text)
     form.check_repeated()
     return form
+
+
+def refused(response: Response, error: str) -> Response:
+    """Return an answer that says no, marked with the reason that is recorded."""
+    if error not in ASKS_FOR_A_PAGE:
+        response.headers[REFUSED_HEADER] = REASONS.get(error, error)
+    return response
 
 
 def answer(content: Mapping[str, Any], *, status: int = 200) -> Response:

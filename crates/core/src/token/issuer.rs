@@ -130,6 +130,10 @@ impl Issuer {
         self.servers.as_ref().is_none_or(|servers| servers.iter().any(|name| name == server))
     }
 
+    pub(super) fn has_key(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
+
     /// Checks the signature under a key of this issuer.
     ///
     /// The key identifier only picks among the pinned keys. Without one, the algorithm must have exactly one key.

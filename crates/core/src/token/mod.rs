@@ -109,3 +109,13 @@ pub fn verify(token: &str, issuers: &Issuers, server: &ServerAudience<'_>, now_s
     issuer.check_type(compact.header.typ.as_deref())?;
     claims::check(compact.claims, issuer, server, now_s)
 }
+
+/// The name of the pinned issuer of a refused token that asks for a key which is not among its issuer's: there may be a
+/// new one. Whoever sent the token may have made it up.
+#[must_use]
+pub fn unknown_key<'a>(token: &str, issuers: &'a Issuers) -> Option<&'a str> {
+    let compact = jws::read(token).ok()?;
+    let kid = compact.header.kid.as_deref()?;
+    let issuer = issuers.by_url(compact.claims.get("iss")?.as_str()?)?;
+    (!issuer.has_key(kid) && !issuer.is_local()).then_some(&issuer.name)
+}

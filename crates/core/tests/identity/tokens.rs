@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ostiary_core::json::{Object, Value};
 use ostiary_core::snapshot::Snapshot;
-use ostiary_core::token::{SigningKey, TokenError};
+use ostiary_core::token::{self, SigningKey, TokenError};
 use proptest::prelude::*;
 
 fn cases(file: &str) -> Vec<Value> {
@@ -201,6 +201,22 @@ fn what_a_good_token_says_comes_through_unchanged() {
         ("a b", Some("j1"), NOW, NOW + 300)
     );
     assert!(!token.is_expired(NOW + 329) && token.is_expired(NOW + 330));
+}
+
+#[test]
+fn only_a_pinned_issuer_is_asked_for_a_key_that_it_does_not_have_here() {
+    let snapshot = snapshot(&issuers());
+    for (changes, expected) in [
+        (r#"{"header":{"kid":"new"}}"#, Some("corp")),
+        (r#"{"header":{"kid":"corp-1"}}"#, None),
+        (r#"{"header":{"kid":null}}"#, None),
+        (r#"{"header":{"kid":"new"},"claims":{"iss":"https://idp.test/"}}"#, None),
+        (r#"{"issuer":"local","header":{"kid":"new"}}"#, None),
+    ] {
+        let token = token_of(&read(changes));
+        assert_eq!(token::unknown_key(&token, &snapshot.issuers), expected, "{changes}");
+    }
+    assert_eq!(token::unknown_key("a.b.c", &snapshot.issuers), None);
 }
 
 #[test]
