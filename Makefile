@@ -30,10 +30,12 @@ run: wheel
 	@$(BIN)/ostiary demo $(ARGS)
 
 test: $(VENV)/.dev wheel $(if $(NPM),tests/node_modules/.package-lock.json)
-	cargo test --workspace --locked
+	PROPTEST_RNG_SEED=1 cargo test --workspace --locked
 	$(BIN)/python -m pytest $(T) -n auto --dist worksteal
 
 search: $(VENV)/.dev wheel
+	for _ in $$(seq $(N)); do \
+	  cargo test --workspace --locked --quiet --test properties; cargo test --workspace --locked --quiet --lib property; done
 	OSTIARY_SEARCH=$(N) $(BIN)/python -m pytest tests/property tests/unit/test_jcs.py tests/unit/test_assertions.py -n auto
 
 bench: $(VENV)/.bench wheel

@@ -41,12 +41,13 @@ pub fn preflight(methods: &'static str) -> Answer {
 
 /// Opens an answer to the page that asked, if it is one that may.
 pub fn open(live: &Live, parts: &Parts, answer: &mut Answer) {
-    let Some(origin) = parts.headers.get(ORIGIN) else { return };
     let (path, gateway) = (parts.uri.path(), &live.snapshot.gateway);
     let fields = answer.headers_mut();
     if is_document(path) {
+        // To everybody alike, so that a cache may keep it for everybody.
         fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    } else if path.strip_prefix("/mcp/").is_some_and(|server| live.endpoint(server).is_some())
+    } else if let Some(origin) = parts.headers.get(ORIGIN)
+        && path.strip_prefix("/mcp/").is_some_and(|server| live.endpoint(server).is_some())
         && origin.to_str().is_ok_and(|text| origin_allowed(Some(text), &gateway.hosts, &gateway.origins))
     {
         fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
