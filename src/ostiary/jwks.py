@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ostiary import strictjson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 MAX_BYTES = 1024 * 1024
@@ -24,10 +24,22 @@ MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
 
 Key = dict[str, str]
+#: A key as it was published, or as it was read here.
+AnyKey = TypeVar("AnyKey", bound="Mapping[str, Any]")
 
 PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+#: How many keys are tried for a signature that does not say which one made it.
+MAX_TRIED = 8
+#: Algorithm to the kind of key that it takes, by type and curve: a key of another kind is never tried.
+KINDS: Mapping[str, tuple[str, str | None]] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "EdDSA": ("OKP", "Ed25519"),
+}
 _PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
-_CURVES = {"ES256": ("P-256", 32), "ES384": ("P-384", 48), "EdDSA": ("Ed25519", 32)}
+#: Curve to the bytes of a coordinate.
+_CURVES = {"P-256": 32, "P-384": 48, "Ed25519": 32}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -65,6 +77,21 @@ def parse_keys(data: bytes, algorithms: Sequence[str]) -> tuple[Key, ...]:
         if twice:
             raise JwksError(f"two keys for {algorithm} have the same `kid`, `{twice[:80]}`")
     return usable
+
+
+def candidates(keys: Iterable[AnyKey], algorithm: str, kid: object) -> list[AnyKey]:
+    """Return those of `keys` that may have made a signature, `MAX_TRIED` at most.
+
+    `kid` is what the signature says of its key, or None: then all that fit `algorithm` may have. Where none is called
+    so, those without a name may have; a key with another name never.
+    """
+    fitting = [key for key in keys if _fits(key, algorithm) and key.get("alg", algorithm) == algorithm]
+    fitting = [key for key in fitting if key.get("use", "sig") == "sig"]
+    if kid is not None:
+        fitting = [key for key in fitting if key.get("kid") == kid] or [
+            key for key in fitting if key.get("kid") is None
+        ]
+    return fitting[:MAX_TRIED]
 
 
 def _parse(data: bytes) -> Any:
@@ -117,10 +144,8 @@ def _public(key: Mapping[str, Any], number: int, algorithms: Sequence[str]) -> K
 
 
 def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
-    if algorithm.startswith(("RS", "PS")):
-        return key.get("kty") == "RSA"
-    kty = "OKP" if algorithm == "EdDSA" else "EC"
-    return key.get("kty") == kty and key.get("crv") == _CURVES[algorithm][0]
+    kty, curve = KINDS[algorithm]
+    return key.get("kty") == kty and curve in (None, key.get("crv"))
 
 
 def _check(key: Key, number: int) -> None:
@@ -133,9 +158,9 @@ def _check(key: Key, number: int) -> None:
         if exponent < 3 or exponent % 2 == 0 or exponent >= 2**32:
             raise JwksError(f"key {number} has an exponent that no RSA key should have")
         return
-    curve, size = next(each for each in _CURVES.values() if each[0] == key["crv"])
+    curve = key["crv"]
     coordinates = [_decode(key[name], number) for name in ("x", "y") if name in key]
-    if any(len(coordinate) != size for coordinate in coordinates) or not _is_point(curve, coordinates):
+    if any(len(coordinate) != _CURVES[curve] for coordinate in coordinates) or not _is_point(curve, coordinates):
         raise JwksError(f"key {number} is not a point on {curve}")
 
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+HASHES: Mapping[str, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+}
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
@@ -58,7 +63,8 @@ class Key:
             return common | {"kty": "RSA", "n": _number(rsa_numbers.n), "e": _number(rsa_numbers.e)}
         if isinstance(self.private, ec.EllipticCurvePrivateKey):
             numbers = self.private.public_key().public_numbers()
-            return common | {"kty": "EC", "crv": "P-256", "x": _number(numbers.x, 32), "y": _number(numbers.y, 32)}
+            curve, size = ("P-256", 32) if self.alg == "ES256" else ("P-384", 48)
+            return common | {"kty": "EC", "crv": curve, "x": _number(numbers.x, size), "y": _number(numbers.y, size)}
         raw = self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return common | {"kty": "OKP", "crv": "Ed25519", "x": b64(raw)}
 
@@ -69,12 +75,13 @@ class Key:
 
     def sign(self, data: bytes) -> bytes:
         """Return the JWS signature (RFC 7518 section 3, RFC 8037)."""
+        bits = HASHES.get(self.alg[2:], HASHES["256"])
         if isinstance(self.private, rsa.RSAPrivateKey):
-            pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-            return self.private.sign(data, pss if self.alg == "PS256" else padding.PKCS1v15(), hashes.SHA256())
+            pss = padding.PSS(mgf=padding.MGF1(bits), salt_length=bits.digest_size)
+            return self.private.sign(data, pss if self.alg.startswith("PS") else padding.PKCS1v15(), bits)
         if isinstance(self.private, ec.EllipticCurvePrivateKey):
-            r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(hashes.SHA256())))
-            return r.to_bytes(32) + s.to_bytes(32)
+            r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(bits)))
+            return r.to_bytes(bits.digest_size) + s.to_bytes(bits.digest_size)
         return self.private.sign(data)
 
 
@@ -82,10 +89,10 @@ class Key:
 def new_key(alg: str, kid: str) -> Key:
     """Make a key; the same name gives the same key within one run, since RSA keys are slow to make."""
     private: Private
-    if alg in {"RS256", "PS256"}:
+    if alg.startswith(("RS", "PS")):
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    elif alg == "ES256":
-        private = ec.generate_private_key(ec.SECP256R1())
+    elif alg.startswith("ES"):
+        private = ec.generate_private_key(ec.SECP256R1() if alg == "ES256" else ec.SECP384R1())
     else:
         private = ed25519.Ed25519PrivateKey.generate()
     return Key(kid=kid, alg=alg, private=private)

@@ -26,11 +26,13 @@ from tests.kit.asserting import (
     token,
     write_config,
 )
+from tests.kit.issuer import compact, new_key
 from tests.kit.search import examples
 from tests.kit.webserver import WebServer, answer
 
 from ostiary.config import load
 from ostiary.identity.remotekeys import PAUSE_S
+from ostiary.jwks import MAX_TRIED
 from ostiary.oauth.assertion import ASSERTION_TYPE, Authenticated, ClientAuthError, authenticate_client
 from ostiary.store import Store, StorePath, assertions, tables
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from ostiary.config import Config
 
+CLAIMS = {"iss": "ci-bot", "sub": "ci-bot", "aud": URL, "iat": NOW, "exp": NOW + 60}
 CASES = json.loads((Path(__file__).parents[1] / "attacks" / "oauth" / "assertions.json").read_text(encoding="utf-8"))
 
 
@@ -99,15 +102,50 @@ def test_an_agent_signs_with_any_of_its_keys_under_either_name(desk: Any, key: s
     )
 
 
-def test_without_a_kid_the_one_key_of_that_kind_is_meant(apart: Any) -> None:
-    unnamed = {"token": {"header": {"kid": None}}}
-    assert send(apart, "client", unnamed).agent == ("agents", "ci-bot")
-    both = {"keys": [KEYS["own"].jwk, KEYS["other"].jwk]}
-    (apart.config.folder / "ci.json").write_text(json.dumps(both), encoding="utf-8")
-    apart.config = load(apart.config.path)
-    with pytest.raises(ClientAuthError, match="a key that is not known"):
-        send(apart, "client", unnamed)
-    assert send(apart, "client", {}).agent == ("agents", "ci-bot")
+def published(desk: Any, keys: list[dict[str, str]]) -> None:
+    """Have the agent's file hold these keys."""
+    (desk.config.folder / "ci.json").write_text(json.dumps({"keys": keys}), encoding="utf-8")
+    desk.config = load(desk.config.path)
+
+
+@pytest.mark.parametrize("alg", ["RS384", "RS512", "PS384", "PS512", "ES384"])
+def test_every_algorithm_that_the_file_may_hold_keys_for_is_taken(apart: Any, alg: str) -> None:
+    key = new_key(alg, "ci-1")
+    published(apart, [key.jwk])
+    spec = {"raw": compact({"alg": alg, "kid": "ci-1"}, {**CLAIMS, "jti": "a"}, key)}
+    assert send(apart, "client", {"token": spec}).agent == ("agents", "ci-bot")
+    other = {"raw": compact({"alg": alg, "kid": "ci-1"}, {**CLAIMS, "jti": "b"}, new_key(alg, "stranger"))}
+    with pytest.raises(ClientAuthError, match="its signature is wrong"):
+        send(apart, "client", {"token": other})
+
+
+def test_without_a_kid_each_key_of_that_kind_is_tried_up_to_a_limit(apart: Any) -> None:
+    many = [new_key("EdDSA", f"many-{number}") for number in range(MAX_TRIED + 1)]
+    published(apart, [KEYS["ec"].jwk, *[key.jwk for key in many]])
+    taken: list[bool | str] = []
+    for number, key in enumerate([*many, new_key("EdDSA", "stranger")]):
+        spec = {"raw": compact({"alg": "EdDSA"}, {**CLAIMS, "jti": f"{number}"}, key)}
+        try:
+            taken.append(bool(send(apart, "client", {"token": spec})))
+        except ClientAuthError as error:
+            taken.append(error.description)
+    assert taken == [*[True] * MAX_TRIED, *["the assertion is refused: it is signed with a key that is not known"] * 2]
+
+
+def test_a_key_without_a_name_may_be_meant_by_any_and_one_with_a_name_by_its_own(apart: Any) -> None:
+    def send_as(kid: str, key: str) -> Any:
+        return send(apart, "client", {"token": {"header": {"kid": kid}, "key": key}})
+
+    nameless = {name: value for name, value in KEYS["own"].jwk.items() if name != "kid"}
+    published(apart, [nameless, KEYS["other"].jwk])
+    assert send_as("whatever", "own").agent == ("agents", "ci-bot")
+    for kid, key, why in (
+        ("whatever", "other", "a key that is not known"),
+        ("whatever", "stranger", "a key that is not known"),
+        (KEYS["other"].kid, "own", "its signature is wrong"),
+    ):
+        with pytest.raises(ClientAuthError, match=why):
+            send_as(kid, key)
 
 
 def test_a_client_comes_as_its_registration_says(desk: Any) -> None:

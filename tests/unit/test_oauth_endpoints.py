@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from authlib.oauth2 import rfc8414, rfc9207
 from authlib.oauth2.rfc8414 import get_well_known_url
+from authlib.oidc.discovery import OpenIDProviderMetadata
 from tests.kit.control import OFFICE, START, URL, ControlSide, office
 from tests.kit.issuer import Key, compact, new_key, read
 
 from ostiary.control import Epoch
+from ostiary.fields import ALGORITHMS
 from ostiary.oauth.app import THREADS
 from ostiary.oauth.routes import table
 from ostiary.registrar import Operator
@@ -139,6 +141,9 @@ def test_what_cannot_be_recorded_is_not_given(side: ControlSide) -> None:
 def test_the_metadata_holds_to_the_rfcs_and_names_the_issuer_byte_for_byte(side: ControlSide) -> None:
     said = side.get(get_well_known_url(URL)).json()
     rfc8414.AuthorizationServerMetadata(said).validate(metadata_classes=[rfc9207.AuthorizationServerMetadata])
+    strict = OpenIDProviderMetadata(said)
+    strict.validate_id_token_signing_alg_values_supported()
+    strict.validate_subject_types_supported()
     assert said == {
         "issuer": URL,
         "authorization_endpoint": f"{URL}/oauth/authorize",
@@ -163,24 +168,24 @@ def test_the_metadata_holds_to_the_rfcs_and_names_the_issuer_byte_for_byte(side:
             "client_secret_post",
             "private_key_jwt",
         ],
-        "token_endpoint_auth_signing_alg_values_supported": ["EdDSA", "ES256", "RS256", "PS256"],
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "revocation_endpoint_auth_methods_supported": [
             "none",
             "client_secret_basic",
             "client_secret_post",
             "private_key_jwt",
         ],
-        "revocation_endpoint_auth_signing_alg_values_supported": ["EdDSA", "ES256", "RS256", "PS256"],
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "introspection_endpoint_auth_methods_supported": [
             "client_secret_basic",
             "client_secret_post",
             "private_key_jwt",
         ],
-        "introspection_endpoint_auth_signing_alg_values_supported": ["EdDSA", "ES256", "RS256", "PS256"],
+        "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "authorization_response_iss_parameter_supported": True,
         "client_id_metadata_document_supported": True,
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["EdDSA"],
+        "id_token_signing_alg_values_supported": ["RS256", "EdDSA"],
     }
 
 

@@ -13,6 +13,7 @@ from ostiary import strictjson
 from ostiary.errors import OstiaryError
 from ostiary.fields import ALGORITHMS
 from ostiary.identity import presets
+from ostiary.jwks import KINDS, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
 SKEW_S: Final = 60
 MIN_RSA_BITS: Final = 2048
-#: How many keys are tried for a token that names none.
-MAX_TRIED: Final = 8
-_KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
-    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
-    "ES256": ("EC", "P-256"),
-    "ES384": ("EC", "P-384"),
-    "EdDSA": ("OKP", "Ed25519"),
-}
 _PUBLIC: Final = frozenset({"kty", "n", "e", "crv", "x", "y"})
 
 
@@ -99,7 +92,7 @@ def _verify(
     except (JoseError, ValueError):
         raise IdTokenError("it is no signed token") from None
     name, kid = header.get("alg"), header.get("kid")
-    if not isinstance(name, str) or name not in algorithms or name not in _KINDS:
+    if not isinstance(name, str) or name not in algorithms or name not in KINDS:
         raise IdTokenError("its algorithm is not taken")
     for key in _candidates(keys, name, kid):
         try:
@@ -122,18 +115,14 @@ def _import(kty: str, public: dict[str, str | list[str]]) -> RSAKey | ECKey | OK
 
 
 def _candidates(keys: Iterable[Mapping[str, Any]], name: str, kid: Any) -> list[RSAKey | ECKey | OKPKey]:
-    kty, curve = _KINDS[name]
     found: list[RSAKey | ECKey | OKPKey] = []
-    for key in keys:
-        fits = key.get("kty") == kty and curve in (None, key.get("crv")) and key.get("use", "sig") == "sig"
-        if not fits or key.get("alg", name) != name or (kid is not None and key.get("kid") != kid):
-            continue
+    for key in candidates(keys, name, kid):
         public: dict[str, str | list[str]] = {name: key[name] for name in _PUBLIC if isinstance(key.get(name), str)}
         try:
-            made = _import(kty, public)
+            made = _import(key["kty"], public)
         except (JoseError, ValueError):
             continue
         if isinstance(made, RSAKey) and made.raw_value.key_size < MIN_RSA_BITS:
             continue
         found.append(made)
-    return found[:MAX_TRIED]
+    return found

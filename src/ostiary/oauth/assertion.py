@@ -174,9 +174,9 @@ def _signer(
 ) -> _Signer:
     """Return who should have signed. Raises `SignedError`."""
     subject, config = token.text("sub"), control.config
-    if client_id is not None and client_id != subject:
-        raise SignedError("it stands for another client")
     owner = own_client(subject, config)
+    if client_id not in (None, subject) and (owner is None or own_client(client_id or "", config) != owner):
+        raise SignedError("it stands for another client")
     if owner is not None:
         return _Signer(client_id=_principal(config, owner), agent=owner, sources=_own_sources(control, owner))
     client = None if is_ours(subject, config) else find(subject)

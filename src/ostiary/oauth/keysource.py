@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from ostiary.fetch import Reach
+from ostiary.fields import ALGORITHMS
 from ostiary.jwks import JwksError, parse_keys, read_keys
-from ostiary.oauth.signed import ALGORITHMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

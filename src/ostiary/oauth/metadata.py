@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ostiary.fields import CLASSES
-from ostiary.oauth.signed import ALGORITHMS
+from ostiary.fields import ALGORITHMS, CLASSES
 
 if TYPE_CHECKING:
     from ostiary.config import Config
@@ -44,7 +43,8 @@ def metadata(config: Config) -> dict[str, Any]:
         "authorization_response_iss_parameter_supported": True,
         "client_id_metadata_document_supported": bool(config.providers),
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["EdDSA"],
+        # None are issued. Strict readers take no document without RS256 (OpenID Connect Discovery 1.0 section 3).
+        "id_token_signing_alg_values_supported": ["RS256", "EdDSA"],
     }
     if config.providers and config.oauth.dynamic_registration:
         document["registration_endpoint"] = f"{url}/oauth/register"

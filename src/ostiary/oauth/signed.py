@@ -17,6 +17,8 @@ from joserfc.jws import JWSRegistry
 
 from ostiary import strictjson
 from ostiary.errors import OstiaryError
+from ostiary.fields import ALGORITHMS
+from ostiary.jwks import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 MAX_CHARS: Final = 16 * 1024
 MAX_JTI: Final = 256
 SKEW_S: Final = 30
-#: Algorithm to the kind of key that it takes: type and curve.
-KINDS: Final = {"EdDSA": ("OKP", "Ed25519"), "ES256": ("EC", "P-256"), "RS256": ("RSA", None), "PS256": ("RSA", None)}
-ALGORITHMS: Final = tuple(KINDS)
 _TYPES: Final[Mapping[str, type[OKPKey | ECKey | RSAKey]]] = {"OKP": OKPKey, "EC": ECKey, "RSA": RSAKey}
 #: Members of a header that bring a key, or change how the rest is read.
 _REFUSED: Final = ("jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip", "p2c")
@@ -76,7 +75,7 @@ def read(text: str, *, types: Collection[str] = ("jwt",)) -> Signed:
     if refused:
         raise SignedError(f"its header has a member that is not taken: {refused[0]}")
     algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
-    if not isinstance(algorithm, str) or algorithm not in KINDS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise SignedError(f"its algorithm is none of {', '.join(ALGORITHMS)}")
     if "kid" in header and (not isinstance(kid, str) or not kid):
         raise SignedError("its kid is no text")
@@ -92,11 +91,10 @@ def read(text: str, *, types: Collection[str] = ("jwt",)) -> Signed:
 
 
 def check_audience(signed: Signed, accepted: Collection[str]) -> None:
-    """Raise `SignedError` unless the statement is for one of `accepted`, and for nobody else."""
+    """Raise `SignedError` unless the statement is for one or more of `accepted`, and for nobody else."""
     audience = signed.claims.get("aud")
-    if isinstance(audience, list) and len(audience) == 1:
-        audience = audience[0]
-    if not isinstance(audience, str) or audience not in accepted:
+    named = audience if isinstance(audience, list) else [audience]
+    if not named or not all(isinstance(each, str) and each in accepted for each in named):
         raise SignedError("it is not for this gateway alone")
 
 
@@ -126,7 +124,8 @@ def _time(signed: Signed, name: str) -> int | None:
 def check_signature(signed: Signed, sources: Iterable[KeySource]) -> None:
     """Raise `SignedError` unless a key of one of `sources` verifies the statement.
 
-    A source is asked for a fresh look where none of its keys is the one that the header picks.
+    A source is asked for a fresh look where it has no key of the name that the header gives, or where the header gives
+    no name and none of its keys made the signature.
     """
     failure: SignedError = UnknownKeyError("it is signed with a key that is not known")
     for source in sources:
@@ -143,26 +142,24 @@ def check_signature(signed: Signed, sources: Iterable[KeySource]) -> None:
 
 
 def _check(signed: Signed, keys: Sequence[Key]) -> None:
-    kind = KINDS[signed.algorithm]
-    fitting = [
-        key
-        for key in keys
-        if (key["kty"], key.get("crv")) == kind
-        and key.get("alg", signed.algorithm) == signed.algorithm
-        and (signed.kid is None or key.get("kid") == signed.kid)
-    ]
-    if len(fitting) != 1:  # which of several is not ours to guess
-        raise UnknownKeyError("it is signed with a key that is not known")
-    model = JWSRegistry.algorithms[signed.algorithm]
-    members = {name: value for name, value in fitting[0].items() if name in {"kty", "crv", "x", "y", "n", "e"}}
-    try:
-        key = _TYPES[kind[0]].import_key(dict(members))
-        model.check_key(key)
-        good = model.verify(signed.signed, signed.signature, key)
-    except (JoseError, ValueError):
-        good = False
-    if good is not True:
+    tried = candidates(keys, signed.algorithm, signed.kid)
+    if any(_made(signed, key) for key in tried):
+        return
+    if signed.kid is not None and any(key.get("kid") == signed.kid for key in tried):
         raise SignedError("its signature is wrong")
+    raise UnknownKeyError("it is signed with a key that is not known")
+
+
+def _made(signed: Signed, key: Key) -> bool:
+    """Whether `key`, which fits the algorithm, made the signature."""
+    model = JWSRegistry.algorithms[signed.algorithm]
+    members = {name: value for name, value in key.items() if name in {"kty", "crv", "x", "y", "n", "e"}}
+    try:
+        public = _TYPES[key["kty"]].import_key(dict(members))
+        model.check_key(public)
+        return model.verify(signed.signed, signed.signature, public) is True
+    except (JoseError, ValueError):
+        return False
 
 
 def _object(part: str) -> Mapping[str, Any]:
