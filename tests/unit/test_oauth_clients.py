@@ -199,7 +199,10 @@ def test_a_client_registers_itself_and_signs_its_user_in(side: ControlSide) -> N
 
 def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
     said = side.register({"redirect_uris": [LOCAL]}).json()
-    assert (said["token_endpoint_auth_method"], said["client_secret_expires_at"]) == ("client_secret_basic", 0)
+    assert (said["token_endpoint_auth_method"], said["client_secret_expires_at"]) == (
+        "client_secret_basic",
+        START + DAY,
+    )
     code = side.code(said["client_id"], side.staff("alice"))
     assert side.exchange(said["client_id"], code).json()["error"] == "invalid_client"
     assert side.exchange(said["client_id"], code, client_secret=said["client_secret"]).status_code == 200
@@ -217,6 +220,12 @@ def test_a_client_that_asks_for_a_secret_gets_one(side: ControlSide) -> None:
         ({"client_name": 7}, "invalid_client_metadata"),
         ({"client_name": "x" * 2001}, "invalid_client_metadata"),
         ({"client_uri": "not a url"}, "invalid_client_metadata"),
+        *(
+            ({name: f"https://app.example.com/{sign}"}, "invalid_client_metadata")
+            for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri")
+            for sign in ("\x00", "\x1b[31m", "\x9b5m", "\r\nx", "\u202e", " ")
+        ),
+        ({"logo_uri": 7}, "invalid_client_metadata"),
         ({"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
         ({"token_endpoint_auth_method": ["none"]}, "invalid_client_metadata"),
         ({"redirect_uris": ["steam://run/1", "http://app.example.com/"]}, "invalid_redirect_uri"),

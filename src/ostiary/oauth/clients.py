@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from ostiary.oauth.clientmetadata import GRANTS
 from ostiary.oauth.documents import Documents, is_url
 from ostiary.oauth.web import OAuthError
 from ostiary.store import clients as stored
@@ -42,6 +43,12 @@ class Client:
     secret: str | None = field(default=None, repr=False)
     jwks: Mapping[str, Any] | None = None
     jwks_uri: str | None = None
+    grant_types: tuple[str, ...] = GRANTS
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the client has refresh tokens."""
+        return "refresh_token" in self.grant_types
 
     @property
     def digest(self) -> str:
@@ -60,10 +67,14 @@ class Clients:
     def __init__(self) -> None:
         self._documents = Documents()
 
-    def look_up(self, control: Control, client_id: str, *, address: str) -> Client:
-        """Return a client that sends a browser here; its document may be fetched. Raises `OAuthError`."""
+    def look_up(self, control: Control, client_id: str, *, address: str, redirect_uri: str) -> Client:
+        """Return a client that sends a browser here, to come back to `redirect_uri`; its document may be fetched.
+
+        Raises `OAuthError`.
+        """
         if is_url(client_id):
-            return from_stored(self._documents.look_up(control, client_id, address=address))
+            row = self._documents.look_up(control, client_id, address=address, redirect_uri=redirect_uri)
+            return from_stored(row)
         return from_stored(_row(control, client_id))
 
     def known(self, control: Control, client_id: str, *, address: str) -> Client:
@@ -110,6 +121,7 @@ def from_stored(row: StoredClient) -> Client:
         secret=row.secret,
         jwks=said.get("jwks"),
         jwks_uri=said.get("jwks_uri"),
+        grant_types=tuple(said.get("grant_types", GRANTS)),
     )
 
 

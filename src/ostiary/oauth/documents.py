@@ -11,12 +11,16 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
+import structlog
+
 from ostiary import strictjson
 from ostiary.addresses import bracketed, canonical_host, split_address
 from ostiary.fetch import FetchError, Reach, fetch
-from ostiary.oauth import redirects
-from ostiary.oauth.limits import Failures, Slots, UnreachedError, Window
+from ostiary.oauth import clientmetadata, redirects
+from ostiary.oauth.clientmetadata import MetadataError
+from ostiary.oauth.limits import Failures, Flights, LimitedError, Slots, UnreachedError, Window
 from ostiary.oauth.web import OAuthError
+from ostiary.reachable import UnreachableError, check_address, read_url
 from ostiary.store import clients as stored
 from ostiary.store.clients import StoredClient
 
@@ -26,26 +30,41 @@ if TYPE_CHECKING:
     from ostiary.control import Control
     from ostiary.fetch import Fetched
 
+log = structlog.get_logger()
+
 MAX_BYTES: Final = 64 * 1024
 MAX_URL: Final = 1024
 MAX_REDIRECTS: Final = 50
-FRESH_S: Final = (300, 24 * 3600)
+#: For how long a document counts as fresh whose site says nothing of that, and at most.
+FRESH_S: Final = 300
+MOST_S: Final = 24 * 3600
 #: How long a document that could not be fetched is not asked for again.
-FAILED_S: Final = 30
+FAILED_S: Final = 3
 #: Fetches at a time (one for each address, which waits so long), and for one address in a minute.
 AT_ONCE: Final = 4
 PATIENCE_S: Final = 1.0
-PER_MINUTE: Final = 30
+PER_MINUTE: Final = 120
+#: How many wait for a fetch that is under way, and for how long: a little more than it may take.
+WAITING: Final = 8
+SHARED_S: Final = 6.0
+#: What people are told of a document that did not come. Why it did not may say something of a network that is not
+#: theirs, so that stands in the log alone.
+NOT_HAD: Final = "the client's document cannot be had at its address, or is none of this client"
 _MAX_AGE: Final = re.compile(r'(?:^|[\s,])max-age="?([0-9]{1,9})"?(?=$|[\s,])')
+#: Whatever is in a document, everybody can read.
+_SECRET: Final = frozenset(("client_secret", "client_secret_expires_at"))
 _URL: Final = re.compile(r"https://[^\x00-\x20\x7f-\U0010ffff\"<>\\^`{|}#]+\Z")
 
 
 class _RefusedError(Exception):
-    """What was fetched is no document of a client; `down` if the site says that it cannot answer now."""
+    """What was fetched is no document of a client; `down` if the site says that it cannot answer now.
 
-    def __init__(self, why: str, *, down: bool = False) -> None:
+    `told`: who wrote the document has named this very client there, and may know what is wrong with it.
+    """
+
+    def __init__(self, why: str, *, down: bool = False, told: bool = False) -> None:
         super().__init__(why)
-        self.why, self.down = why, down
+        self.why, self.down, self.told = why, down, told
 
 
 class Documents:
@@ -55,57 +74,75 @@ class Documents:
         self._failures = Failures(lasting_s=FAILED_S)
         self._window = Window(limit=PER_MINUTE, seconds=60)
         self._slots = Slots(total=AT_ONCE)
+        self._flights: Flights[StoredClient] = Flights(waiting=WAITING)
 
-    def look_up(self, control: Control, url: str, *, address: str) -> StoredClient:
+    def look_up(self, control: Control, url: str, *, address: str, redirect_uri: str) -> StoredClient:
         """Return the client whose id is `url`, fetched unless what is known is fresh. Raises `OAuthError`.
 
-        What is known counts until it is a day old while the site is down, but not where it says something else.
-        `address` is whose browser asks: nobody makes this machine fetch without end.
+        What is known is not enough either where it lacks `redirect_uri`. It counts until it is a day old while the
+        site is down, but not where that says something else. `address` is whose browser asks: nobody makes this
+        machine fetch without end.
         """
-        fault = url_fault(url, control)
-        if fault is not None:
-            raise OAuthError("invalid_client", f"the client id {fault}", status=401)
+        _check_url(url, control)
         with control.store.reading() as connection:
             known = stored.get(connection, url)
-        if known is not None and (known.expires_at or 0) > control.now():
+        fresh = known is not None and (known.expires_at or 0) > control.now()
+        if known is not None and fresh and redirects.matches(redirect_uri, known.metadata["redirect_uris"]):
             return known
         try:
-            return self._fetch_guarded(control, url, known, address)
+            return self._fetch_shared(control, url, known, address, patience_s=SHARED_S)
         except UnreachedError:
-            if known is not None and known.created_at + FRESH_S[1] > control.now():
+            if known is not None and known.created_at + MOST_S > control.now():
                 return known
             raise
 
     def refreshed(self, control: Control, known: StoredClient, *, address: str) -> StoredClient:
-        """Return a client that is known, looked up again where it is not fresh.
+        """Return a client that is known, fetched again where that is neither fresh nor five minutes old.
 
         Where that fails in any way, what is known counts until it is a day old, so that nobody is signed out because
         the site of a client was broken for a moment. Raises `OAuthError`.
         """
+        _check_url(known.id, control)
+        if max(known.expires_at or 0, known.created_at + FRESH_S) > control.now():
+            return known
         try:
-            return self.look_up(control, known.id, address=address)
+            return self._fetch_shared(control, known.id, known, address, patience_s=0)
         except OAuthError:
-            if url_fault(known.id, control) is None and known.created_at + FRESH_S[1] > control.now():
+            if known.created_at + MOST_S > control.now():
                 return known
             raise
 
+    def _fetch_shared(
+        self, control: Control, url: str, known: StoredClient | None, address: str, *, patience_s: float
+    ) -> StoredClient:
+        """Fetch a document, or wait so long for somebody else's fetch of it. Raises `OAuthError`."""
+        return self._flights.share(
+            url, lambda: self._fetch_guarded(control, url, known, address), patience_s=patience_s
+        )
+
     def _fetch_guarded(self, control: Control, url: str, known: StoredClient | None, address: str) -> StoredClient:
         now = control.now()
+        with control.store.reading() as connection:
+            found = stored.get(connection, url)
+        if found is not None and (known is None or found.created_at > known.created_at):
+            return found  # somebody else's fetch ended just now
         self._failures.check(url, now)
         if not self._window.take(address, now):
-            raise UnreachedError("invalid_client", "too many clients were looked up; try again later", status=429)
+            raise LimitedError("invalid_client", "too many clients were looked up; try again later", status=429)
         with self._slots.hold(address, patience_s=PATIENCE_S) as held:
             if not held:
-                raise UnreachedError("invalid_client", "too many clients are being looked up; try again", status=503)
-            self._failures.check(url, now)  # somebody else may have tried meanwhile
+                raise LimitedError("invalid_client", "too many clients are being looked up; try again", status=503)
             try:
                 return self._fetch(control, url, known)
             except FetchError as error:
-                why = _unusable(OAuthError if error.answered else UnreachedError, error.message)
+                down, detail, told = not error.answered, error.message, NOT_HAD
             except _RefusedError as error:
-                why = _unusable(UnreachedError if error.down else OAuthError, error.why)
-            self._failures.note(url, why, now)
-            raise why
+                down, detail = error.down, error.why
+                told = f"the client's document cannot be used: {detail}" if error.told else NOT_HAD
+        log.warning("the document of a client cannot be used", client_id=url, why=detail)
+        why = (UnreachedError if down else OAuthError)("invalid_client", told, status=401)
+        self._failures.note(url, why, now)
+        raise why
 
     def _fetch(self, control: Control, url: str, known: StoredClient | None) -> StoredClient:
         found = fetch(url, headers={"Accept": "application/json"}, max_bytes=MAX_BYTES, **how(control))
@@ -157,19 +194,30 @@ def url_fault(url: str, control: Control) -> str | None:
     allowed = control.config.oauth.allowed_client_id_domains
     if allowed and host not in allowed:
         return "is of a domain whose clients are not taken here"
+    reach: Reach = how(control)["reach"]
+    try:
+        target = read_url(url, reach)
+        if target.literal is not None:
+            check_address(target.literal, target, reach)
+    except UnreachableError:
+        return "does not lead to a public site"
     return None
 
 
 def fresh_for(cache_control: str) -> int:
-    """Return for how many seconds a document counts as fresh (RFC 9111 section 5.2.2), within our bounds."""
+    """Return for how many seconds a document counts as fresh (RFC 9111 section 5.2.2), `MOST_S` at most."""
     said = cache_control.lower()
+    if "no-store" in said or "no-cache" in said:
+        return 0
     found = _MAX_AGE.search(said)
-    age = int(found[1]) if found is not None and "no-store" not in said and "no-cache" not in said else 0
-    return min(max(age, FRESH_S[0]), FRESH_S[1])
+    return FRESH_S if found is None else min(int(found[1]), MOST_S)
 
 
-def _unusable(kind: type[OAuthError], why: str) -> OAuthError:
-    return kind("invalid_client", f"the client's document cannot be used: {why}", status=401)
+def _check_url(url: str, control: Control) -> None:
+    """Raise `OAuthError` if `url` cannot be the id of a client, which costs nothing to see."""
+    fault = url_fault(url, control)
+    if fault is not None:
+        raise OAuthError("invalid_client", f"the client id {fault}", status=401)
 
 
 def _read(found: Fetched, url: str) -> dict[str, Any]:
@@ -184,27 +232,31 @@ def _read(found: Fetched, url: str) -> dict[str, Any]:
         raise _RefusedError("it is no JSON object")
     if said.get("client_id") != url:
         raise _RefusedError("its client_id is not the URL that it was fetched from")
+    try:
+        return _members(said, url)
+    except MetadataError as error:
+        raise _RefusedError(str(error), told=True) from None
+
+
+def _members(said: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Return what counts of a document that names this client. Raises `MetadataError`."""
     name = said.get("client_name")
     if not isinstance(name, str) or not name.strip():
-        raise _RefusedError("it has no client_name")
-    document = {"client_id": url, "client_name": name[:200], "redirect_uris": _redirect_uris(said)}
-    return document | _authentication(said)
-
-
-def _redirect_uris(said: Mapping[str, Any]) -> list[str]:
-    uris = said.get("redirect_uris")
-    if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS:
-        raise _RefusedError(f"it does not list 1 to {MAX_REDIRECTS} redirect_uris")
-    usable = [uri for uri in uris if redirects.fault(uri) is None]
-    if not usable:
-        raise _RefusedError("none of its redirect_uris is taken here")
-    return usable
+        raise MetadataError("it has no client_name")
+    clientmetadata.check_response_types(said)
+    return {
+        "client_id": url,
+        "client_name": name[:200],
+        "redirect_uris": clientmetadata.redirect_uris(said, most=MAX_REDIRECTS),
+        "grant_types": clientmetadata.grant_types(said),
+        **_authentication(said),
+    }
 
 
 def _authentication(said: Mapping[str, Any]) -> dict[str, Any]:
     method = said.get("token_endpoint_auth_method", "none")
-    if "client_secret" in said or method not in ("none", "private_key_jwt"):
-        raise _RefusedError("it names a shared secret; `none` and `private_key_jwt` are taken")
+    if _SECRET.intersection(said) or method not in ("none", "private_key_jwt"):
+        raise MetadataError("it names a shared secret; `none` and `private_key_jwt` are taken")
     if method == "none":
         return {"token_endpoint_auth_method": "none"}
     keys, address = said.get("jwks"), said.get("jwks_uri")
@@ -212,4 +264,4 @@ def _authentication(said: Mapping[str, Any]) -> dict[str, Any]:
         return {"token_endpoint_auth_method": method, "jwks": keys}
     if isinstance(address, str) and keys is None and urlsplit(address).scheme == "https":
         return {"token_endpoint_auth_method": method, "jwks_uri": address}
-    raise _RefusedError("`private_key_jwt` needs `jwks` or an https `jwks_uri`, one of the two")
+    raise MetadataError("`private_key_jwt` needs `jwks` or an https `jwks_uri`, one of the two")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ipaddress
 import threading
 from collections import OrderedDict, deque
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ostiary.oauth.web import OAuthError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+Found = TypeVar("Found")
 #: How many callers or names are remembered; beyond, those who came first are forgotten.
 REMEMBERED: Final = 10_000
 
@@ -81,6 +83,53 @@ class Slots:
 
 class UnreachedError(OAuthError):
     """A document could not be asked for: that says nothing of what stands in it."""
+
+
+class LimitedError(UnreachedError):
+    """A document was not asked for, since too much was: that says nothing of its site either."""
+
+
+class Flights(Generic[Found]):
+    """One at a time for each name: who comes meanwhile waits for what comes of it. Few may wait, and not for long."""
+
+    def __init__(self, *, waiting: int) -> None:
+        self._waiting = threading.BoundedSemaphore(waiting)
+        self._under_way: dict[str, Future[Found]] = {}
+        self._turn = threading.Lock()
+
+    def share(self, name: str, go: Callable[[], Found], *, patience_s: float) -> Found:
+        """Return what `go` returns, or what comes of one that is under way already; raises what that raises.
+
+        Raises `LimitedError` if that takes longer than `patience_s`, or too many wait.
+        """
+        with self._turn:
+            there = self._under_way.get(name)
+            mine: Future[Found] = Future()
+            if there is None:
+                self._under_way[name] = mine
+        if there is not None:
+            return self._wait(there, go, patience_s)
+        try:
+            mine.set_result(go())
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._turn:
+                del self._under_way[name]
+        return mine.result()
+
+    def _wait(self, there: Future[Found], go: Callable[[], Found], patience_s: float) -> Found:
+        if not self._waiting.acquire(blocking=False):
+            raise LimitedError("invalid_client", "too many clients are being looked up; try again", status=503)
+        try:
+            return there.result(timeout=patience_s)
+        except TimeoutError:
+            raise LimitedError("invalid_client", "the client is being looked up; try again", status=503) from None
+        except LimitedError:
+            return go()  # the limits of who went are not those of who waits
+        finally:
+            self._waiting.release()
 
 
 class Failures:

@@ -14,7 +14,8 @@ from authlib.oauth2.rfc7591 import ClientMetadataClaims
 from joserfc.errors import InvalidClaimError
 
 from ostiary import strictjson
-from ostiary.oauth import redirects
+from ostiary.oauth import clientmetadata
+from ostiary.oauth.clientmetadata import MetadataError
 from ostiary.oauth.limits import Window
 from ostiary.oauth.tokenendpoint import check_lockdown
 from ostiary.oauth.web import OAuthError, answer
@@ -33,7 +34,6 @@ MOST: Final = 1000
 MAX_TEXT: Final = 2000
 PUBLIC: Final = "none"
 METHODS: Final = (PUBLIC, "client_secret_basic", "client_secret_post")
-GRANTS: Final = ("authorization_code", "refresh_token")
 #: What of a request is kept and told back; everything else is left out (RFC 7591 section 2).
 _TEXTS: Final = ("client_name", "client_uri", "software_id", "software_version")
 
@@ -75,7 +75,10 @@ def _keep(control: Control, said: dict[str, Any], now: int) -> dict[str, Any]:
         detail = {"client_id": client.id, "client_name": client.name, "redirect_uris": said["redirect_uris"]}
         control.record("admin", "client_registered", None, detail=detail)
     told = {"client_id": client.id, "client_id_issued_at": now, **said}
-    return told if secret is None else {**told, "client_secret": secret, "client_secret_expires_at": 0}
+    if secret is None:
+        return told
+    # The secret ends with the registration, and lasts longer once a person has let the client in.
+    return {**told, "client_secret": secret, "client_secret_expires_at": client.expires_at}
 
 
 def _read(asked: Asked) -> dict[str, Any]:
@@ -89,7 +92,12 @@ def _read(asked: Asked) -> dict[str, Any]:
         raise OAuthError("invalid_client_metadata", f"the body is not JSON: {error}") from None
     if not isinstance(said, dict):
         raise OAuthError("invalid_client_metadata", "the body is no JSON object")
-    uris, grants = _redirect_uris(said), _grant_types(said)
+    try:
+        uris, grants = clientmetadata.redirect_uris(said, most=MAX_REDIRECTS), clientmetadata.grant_types(said)
+        clientmetadata.check_response_types(said)
+        clientmetadata.check_uris(said)
+    except MetadataError as error:
+        raise OAuthError(error.error, str(error)) from None
     for name in (*_TEXTS, "token_endpoint_auth_method"):
         if not isinstance(said.get(name) or "", str) or len(said.get(name) or "") > MAX_TEXT:
             raise OAuthError("invalid_client_metadata", f"{name} is not a text of at most {MAX_TEXT} characters")
@@ -104,40 +112,10 @@ def _read(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _redirect_uris(said: dict[str, Any]) -> list[str]:
-    """Return the addresses that are usable, where there is one and none is dangerous; the client is told which."""
-    uris = said.get("redirect_uris")
-    if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS:
-        raise OAuthError("invalid_redirect_uri", f"redirect_uris must list 1 to {MAX_REDIRECTS} addresses")
-    faults = [(number, redirects.fault(uri)) for number, uri in enumerate(uris, 1)]
-    usable = [uri for uri, (_, why) in zip(uris, faults, strict=True) if why is None]
-    for number, why in faults:
-        uri = uris[number - 1]
-        if why is not None and (not usable or not isinstance(uri, str) or redirects.is_dangerous(uri)):
-            raise OAuthError("invalid_redirect_uri", f"redirect address {number} {why}")
-    return list(dict.fromkeys(usable))
-
-
-def _grant_types(said: dict[str, Any]) -> list[str]:
-    """Return those of the grants that are served here: clients name all that they know (RFC 7591 section 3.2.1)."""
-    given = said.get("grant_types")
-    if given is None or given == []:
-        return list(GRANTS)
-    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
-        raise OAuthError("invalid_client_metadata", "grant_types is not a list of texts")
-    if GRANTS[0] not in given:
-        raise OAuthError("invalid_client_metadata", f"grant_types is not taken here without {GRANTS[0]}")
-    return [grant for grant in GRANTS if grant in given]
-
-
 def _check_by_rfc(said: dict[str, Any]) -> None:
     """Hold what RFC 7591 section 2 defines to it; the addresses were held to more than that."""
-    known = {name: said[name] for name in ("client_uri", "token_endpoint_auth_method") if said.get(name) is not None}
-    responses = said.get("response_types")
-    if responses is not None:
-        if not isinstance(responses, list) or not all(isinstance(item, str) for item in responses):
-            raise OAuthError("invalid_client_metadata", "response_types is not a list of texts")
-        known["response_types"] = responses
+    names = ("client_uri", "response_types", "token_endpoint_auth_method")
+    known = {name: said[name] for name in names if said.get(name) is not None}
     served = {
         "response_types_supported": ["code"],
         "token_endpoint_auth_methods_supported": list(METHODS),

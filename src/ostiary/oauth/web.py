@@ -112,8 +112,8 @@ def read_parameters(text: str, *, lists: Collection[str] = ()) -> Parameters:
     return Parameters({name: values for name, values in given.items() if values}, repeated)
 
 
-def read_form(asked: Asked) -> Parameters:
-    """Return the parameters in the body. Raises `OAuthError` if it is no form, or anything in it is repeated."""
+def read_form(asked: Asked, *, lists: Collection[str] = ()) -> Parameters:
+    """Return the parameters in the body, as `read_parameters` does. Raises `OAuthError` if it is no form."""
     kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}", status=415)
@@ -121,7 +121,7 @@ def read_form(asked: Asked) -> Parameters:
         text = asked.body.decode("ascii")
     except UnicodeDecodeError:
         raise OAuthError("invalid_request", "the parameters cannot be read") from None
-    form = read_parameters(text)
+    form = read_parameters(text, lists=lists)
     form.check_repeated()
     return form
 

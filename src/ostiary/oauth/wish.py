@@ -13,6 +13,7 @@ from authlib.oauth2.rfc7636.challenge import CODE_CHALLENGE_PATTERN
 
 from ostiary.fields import CLASSES
 from ostiary.oauth import redirects
+from ostiary.oauth.scopes import classes_of
 from ostiary.oauth.web import OAuthError, Parameters, read_parameters
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read(control: Control, clients: Clients, query: str, address: str) -> Wish:
     if {"client_id", "redirect_uri"}.intersection(given.repeated):
         given.check_repeated()
     client_id, redirect_uri = given.require("client_id"), given.require("redirect_uri")
-    client = clients.look_up(control, client_id, address=address)
+    client = clients.look_up(control, client_id, address=address, redirect_uri=redirect_uri)
     if not redirects.matches(redirect_uri, client.redirect_uris):
         raise OAuthError("invalid_request", "The redirect address is not one that this client has registered.")
     state = given.get("state")
@@ -81,7 +82,7 @@ def _read_rest(control: Control, given: Parameters, client: Client, redirect_uri
     if CODE_CHALLENGE_PATTERN.fullmatch(challenge) is None:
         raise OAuthError("invalid_request", "code_challenge must have 43 to 128 unreserved characters")
     servers = tuple(server_of(control, resource) for resource in given.all("resource"))
-    classes = tuple(name for name in CLASSES if f"mcp:{name}" in (given.get("scope") or "").split())
+    classes = classes_of(given.get("scope"))
     return Wish(
         client=client,
         redirect_uri=redirect_uri,
