@@ -6,12 +6,13 @@ import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 from authlib.oauth2 import rfc8414, rfc9207
 from authlib.oauth2.rfc8414 import get_well_known_url
 from authlib.oidc.discovery import OpenIDProviderMetadata
-from tests.kit.control import OFFICE, START, URL, ControlSide, office
+from tests.kit.control import LOCAL, OFFICE, START, URL, VERIFIER, ControlSide, office
 from tests.kit.issuer import Key, compact, new_key, read
 
 from ostiary.control import Epoch
@@ -239,6 +240,9 @@ def test_an_agent_gets_a_token_for_its_one_server(side: ControlSide, name: str) 
         ("twin", {"resource": f"{URL}/mcp/wiki"}, "mcp:read mcp:query", None),
         ("twin", {"resource": f"{URL}/mcp/wiki", "scope": "mcp:query mcp:update"}, "mcp:query", None),
         ("twin", {"resource": f"{URL}/mcp/wiki", "scope": "mcp:admin"}, None, "invalid_scope"),
+        ("twin", {"resource": f"{URL}/mcp/wiki", "scope": "mcp:read mcp:all"}, None, "invalid_scope"),
+        ("twin", {"resource": f"{URL}/mcp/wiki", "scope": "MCP:read"}, None, "invalid_scope"),
+        ("twin", {"resource": f"{URL}/mcp/wiki", "scope": "mcp:read foo openid"}, "mcp:read", None),
         ("bot", {"scope": "mcp:read mcp:query"}, "mcp:read", None),
         ("bot", {"resource": f"{URL}/mcp/wiki"}, None, "invalid_target"),
         ("bot", {"resource": f"{URL}/mcp/nowhere"}, None, "invalid_target"),
@@ -309,6 +313,32 @@ def test_the_token_of_a_job_is_used_up_by_what_it_gets_and_not_by_a_refusal(side
     proof = {"client_assertion_type": ASSERTION, "client_assertion": signed(PLATFORM, iss=job, sub=subject, aud=URL)}
     told = side.post("/oauth/introspect", {"grant_type": "client_credentials", "token": "x", **proof})
     assert told.json()["error"] == "invalid_client"
+
+
+@pytest.mark.parametrize("header", ["Basic YmF0Y2g6eA==", "Bearer x", "x"])
+def test_a_workload_comes_without_another_proof(side: ControlSide, header: str) -> None:
+    assertion = signed(PLATFORM, iss=CLUSTER, sub="system:serviceaccount:prod:batch", aud=URL)
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+    form |= {"resource": f"{URL}/mcp/vault"}
+    refused = side.post("/oauth/token", form, Authorization=header)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    assert "www-authenticate" in refused.headers
+    assert side.post("/oauth/token", form).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("resources", "error"),
+    [(["notes"], None), (["notes", "notes"], None), (["notes", "wiki"], "invalid_target")],
+)
+def test_a_token_is_for_one_server_however_often_it_is_named(
+    side: ControlSide, resources: list[str], error: str | None
+) -> None:
+    pairs = [("resource", f"{URL}/mcp/{name}") for name in resources]
+    form = {"grant_type": "authorization_code", "client_id": "ide", "redirect_uri": LOCAL, "code_verifier": VERIFIER}
+    form["code"] = side.code("ide", side.staff("alice"))
+    answer = side.post("/oauth/token", urlencode([*form.items(), *pairs]))
+    assert answer.json().get("error") == error
+    assert side.exchange("ide", form["code"]).status_code == (400 if error is None else 200)
 
 
 def test_an_agent_revokes_and_asks_about_its_own_token(side: ControlSide) -> None:

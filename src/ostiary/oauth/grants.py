@@ -14,11 +14,12 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oauth2.rfc7636.challenge import CODE_VERIFIER_PATTERN
 
 from ostiary.control import Epoch
-from ostiary.identity import signin
+from ostiary.identity import sessions, signin
 from ostiary.identity.accounts import claims_for_token
 from ostiary.oauth.offer import CONSENT_S, actor_of, check_standing, consent_floor, epoch_keys, still_counts
+from ostiary.oauth.scopes import PREFIX, classes_of
 from ostiary.oauth.token import AccessToken, Delegation, TokenRefusedError, delegate, sign
-from ostiary.oauth.web import OAuthError
+from ostiary.oauth.web import OAuthError, Parameters
 from ostiary.oauth.wish import server_of
 from ostiary.store import accounts, epochs, grants, registry
 from ostiary.store import clients as stored
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ostiary.identity.accounts import Account
     from ostiary.oauth.clients import Client
     from ostiary.oauth.offer import Actor
-    from ostiary.oauth.web import Parameters
     from ostiary.store.grants import Consent, Family, StoredGrant
 
 Kind = Literal["code", "refresh"]
@@ -39,10 +39,10 @@ WORDS: Final = {"code": "the code", "refresh": "the refresh token"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """What a client gets. `refresh` is text that is nowhere else."""
+    """What a client gets. `refresh` is text that is nowhere else; None for a client that asks for none."""
 
     access: AccessToken
-    refresh: str
+    refresh: str | None
 
     def __repr__(self) -> str:
         return f"Issued({self.access!r}, refresh=***)"
@@ -120,11 +120,7 @@ def _exchange(
             raise OAuthError("invalid_grant", f"{WORDS[kind]} is not valid")
         _check_hands(found, client, kind, form, now=now)
         family, actor = found.family, actor_of(client, config)
-        floor = epochs.floor(connection, epoch_keys(config, account.id, client.id, actor, family=family.id))
-        if floor >= family.created_at:
-            raise OAuthError("invalid_grant", "what was granted has been revoked")
-        consent = _consent(connection, control, found, client, actor)
-        check_standing(connection, config, account.id, actor.key, now=now, error="invalid_grant")
+        consent = _ground(connection, control, found, client, actor)
         server = _server(control, found, consent, form)
         asked = Delegation(
             subject=account.id,
@@ -133,7 +129,7 @@ def _exchange(
             third_party=actor.third_party,
             family=family.id,
             server=server,
-            scope=_scope(family, form),
+            scope=_scope(family, kind, form),
             classes=consent.classes,
             servers=consent.servers,
             until=consent.expires_at,
@@ -141,7 +137,7 @@ def _exchange(
         )
         # Not before the family began, which may be a second ahead of the clock.
         granted = delegate(asked, config, now=max(now, family.created_at))
-        refresh = _renew(connection, found, consent, control, server=server, now=now)
+        refresh = _renew(connection, found, consent, control, server=server, now=now, again=client.refreshes)
         for principal in (account.id, actor.id):
             registry.note_token(connection, principal, issued_at=granted.issued_at)
         stored.note_use(connection, client.id, now=now, dynamic_until=now + CONSENT_S)
@@ -149,13 +145,34 @@ def _exchange(
         return Issued(access=sign(granted, key), refresh=refresh)
 
 
-def _consent(connection: sa.Connection, control: Control, found: _Found, client: Client, actor: Actor) -> Consent:
-    """Return the consent that the family stands on. Raises `OAuthError` if it counts no more."""
-    consent, family = found.consent, found.family
-    floor = consent_floor(connection, control.config, family.account, client.id, actor)
-    counts = consent is not None and still_counts(consent, client, actor, floor=floor, now=control.now())
+def live_refresh(control: Control, client: Client, text: str) -> tuple[Family, int] | None:
+    """Return the family of a refresh token that `client` could use now, and when the token ends; nothing is changed."""
+    with control.store.reading() as connection:
+        found = _find(connection, "refresh", text)
+        if found is None or not client.refreshes or control.store.lockdown() is not None:
+            return None
+        try:
+            _check_hands(found, client, "refresh", Parameters({}), now=control.now())
+            _ground(connection, control, found, client, actor_of(client, control.config))
+        except (OAuthError, _LeakedError):
+            return None
+    account = accounts.get(control.store, found.family.account)
+    if account is None or not sessions.may_act(control, account):
+        return None
+    return found.family, found.grant.expires_at
+
+
+def _ground(connection: sa.Connection, control: Control, found: _Found, client: Client, actor: Actor) -> Consent:
+    """Return the consent that the family stands on. Raises `OAuthError` if that, or who acts, counts no more."""
+    consent, family, config, now = found.consent, found.family, control.config, control.now()
+    keys = epoch_keys(config, family.account, client.id, actor, family=family.id)
+    if epochs.floor(connection, keys) >= family.created_at:
+        raise OAuthError("invalid_grant", "what was granted has been revoked")
+    floor = consent_floor(connection, config, family.account, client.id, actor)
+    counts = consent is not None and still_counts(consent, client, actor, floor=floor, now=now)
     if consent is None or not counts or family.agent != actor.id:
         raise OAuthError("invalid_grant", "the consent has ended, or the client has changed since")
+    check_standing(connection, config, family.account, actor.key, now=now, error="invalid_grant")
     return consent
 
 
@@ -176,10 +193,10 @@ def _check_hands(found: _Found, client: Client, kind: Kind, form: Parameters, *,
     # It need not be said again, as the verifier binds the code (OAuth 2.1 section 4.1.3); if it is, it must be right.
     if form.get("redirect_uri") not in (None, grant.binding["redirect_uri"]):
         raise _LeakedError(family, "it was shown with another redirect address", used=False)
-    verifier = form.require("code_verifier")
-    if CODE_VERIFIER_PATTERN.fullmatch(verifier) is None:
-        raise OAuthError("invalid_grant", "code_verifier must have 43 to 128 unreserved characters")
-    if not hmac.compare_digest(create_s256_code_challenge(verifier), grant.binding["challenge"]):
+    verifier = form.get("code_verifier") or ""
+    # None, or one of another length, is a wrong one too: whoever has the code without it tries no second time.
+    right = CODE_VERIFIER_PATTERN.fullmatch(verifier) is not None
+    if not right or not hmac.compare_digest(create_s256_code_challenge(verifier), grant.binding["challenge"]):
         raise _LeakedError(family, "it was shown with a wrong code_verifier", used=False)
 
 
@@ -199,23 +216,29 @@ def _server(control: Control, found: _Found, consent: Consent, form: Parameters)
     return server
 
 
-def _scope(family: Family, form: Parameters) -> list[str]:
-    """Return the scopes that are asked for: those of the family, or fewer."""
-    granted = [f"mcp:{name}" for name in family.scope]
-    asked = (form.get("scope") or "").split()
-    ours = [scope for scope in asked if scope.startswith("mcp:")]
-    if not set(ours) <= set(granted):
+def _scope(family: Family, kind: Kind, form: Parameters) -> list[str]:
+    """Return the scopes that are asked for: those of the family, or fewer.
+
+    With a refresh, whatever was not granted is an error (RFC 6749 section 6); with a code, scope has no meaning.
+    """
+    asked = classes_of(form.get("scope"), strict=kind == "refresh")
+    if not set(asked) <= set(family.scope):
         raise OAuthError("invalid_scope", "the scope may only become less than what was granted")
-    return [scope for scope in granted if scope in ours] if ours else granted
+    return [PREFIX + name for name in family.scope if name in (asked or family.scope)]
 
 
 def _renew(
-    connection: sa.Connection, found: _Found, consent: Consent, control: Control, *, server: str, now: int
-) -> str:
-    """Use up what was shown, and return the next refresh token, which is for `server` unless another is named."""
+    connection: sa.Connection, found: _Found, consent: Consent, control: Control, *, server: str, now: int, again: bool
+) -> str | None:
+    """Use up what was shown, and return the next refresh token, which is for `server` unless another is named.
+
+    There is none unless `again`.
+    """
     until = min(now + control.config.oauth.refresh_token_ttl, consent.expires_at)
     grants.use_grant(connection, found.grant, now=now)
     grants.use_family(connection, found.family.id, now=now, expires_at=until)
+    if not again:
+        return None
     return grants.add_grant(connection, "refresh", found.family.id, {"server": server}, now=now, expires_at=until)
 
 

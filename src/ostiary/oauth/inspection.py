@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from ostiary import jose, keys, strictjson
 from ostiary.control import Epoch
-from ostiary.oauth.grants import end_family
+from ostiary.oauth.grants import end_family, live_refresh
+from ostiary.oauth.scopes import PREFIX
 from ostiary.oauth.token import CLIENT_AGENT
 from ostiary.oauth.tokenendpoint import is_vouched_for, who
 from ostiary.oauth.web import NO_STORE, OAuthError, answer, read_form
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from ostiary.control import Control
-    from ostiary.oauth.clients import Clients
+    from ostiary.oauth.clients import Client, Clients
     from ostiary.oauth.web import Asked
 
 REVOKE_PATH: Final = "/oauth/revoke"
 INTROSPECT_PATH: Final = "/oauth/introspect"
 MAX_TOKEN: Final = 16 * 1024
-_TOLD: Final = ("scope", "client_id", "sub", "aud", "exp", "iat", "iss", "act")
+_TOLD: Final = ("scope", "client_id", "sub", "aud", "exp", "iat", "iss", "jti", "act")
+_TEXTS: Final = ("iss", "sub", "aud", "client_id", "scope", "jti")
+_TIMES: Final = ("exp", "iat")
 Claims = dict[str, Any]
 
 
@@ -41,18 +44,31 @@ def revoke(control: Control, clients: Clients, asked: Asked) -> Response:
 
 
 def introspect(control: Control, clients: Clients, asked: Asked) -> Response:
-    """Tell clients that an operator let in, and that prove who they are, whether an access token counts.
+    """Tell clients that prove who they are whether a token counts: their own tokens.
 
-    Raises `OAuthError`.
+    Those that an operator let in are told of the access tokens of others too, as servers need it; anybody can have a
+    client of the other kinds. Raises `OAuthError`.
     """
     form = read_form(asked)
-    if not is_vouched_for(*who(control, clients, asked, form, INTROSPECT_PATH)):
-        raise OAuthError("invalid_client", "this needs a registered client that proves who it is", status=401)
-    claims = live_claims(control, form.require("token"))
-    if claims is None:
-        return answer({"active": False})
-    told: Claims = {name: claims[name] for name in _TOLD if name in claims}
-    return answer({"active": True, **told})
+    caller, client = who(control, clients, asked, form, INTROSPECT_PATH)
+    if caller.method == "none":
+        raise OAuthError("invalid_client", "this needs a client that proves who it is", status=401)
+    text = form.require("token")
+    claims = live_claims(control, text)
+    if claims is not None and (claims["client_id"] == caller.client_id or is_vouched_for(caller, client)):
+        told: Claims = {name: claims[name] for name in _TOLD if name in claims}
+        return answer({"active": True, "token_type": "Bearer", **told})
+    return answer({"active": False} if client is None else _told_of_refresh(control, client, text))
+
+
+def _told_of_refresh(control: Control, client: Client, text: str) -> Claims:
+    """Return what `client` is told of a refresh token; nothing, where it is not its own."""
+    found = live_refresh(control, client, text)
+    if found is None:
+        return {"active": False}
+    family, expires_at = found
+    scope = " ".join(PREFIX + name for name in family.scope)
+    return {"active": True, "client_id": family.client, "sub": family.account, "scope": scope, "exp": expires_at}
 
 
 def _revoke(control: Control, client_id: str, text: str) -> None:
@@ -80,7 +96,7 @@ def _revoke(control: Control, client_id: str, text: str) -> None:
 
 
 def own_claims(control: Control, text: str) -> Claims | None:
-    """Return the claims of an access token that was signed here, whether or not it still counts."""
+    """Return the claims of an access token that was signed here and lacks none, whether or not it still counts."""
     if len(text) > MAX_TOKEN:
         return None
     known = {key["kid"]: key for key in keys.published(control.store, now=control.now())}
@@ -94,7 +110,21 @@ def own_claims(control: Control, text: str) -> Claims | None:
     except (JoseError, ValueError):
         return None
     ours = isinstance(claims, dict) and claims.get("iss") == control.config.gateway.url
-    return claims if ours else None
+    return claims if ours and _is_whole(claims) else None
+
+
+def _is_whole(claims: Claims) -> bool:
+    """Whether a token says all that ours say: the key may have signed others, and what they lack is not guessed."""
+    acts = claims.get("act", {})
+    names = [claims.get(name) for name in _TEXTS]
+    if str(claims.get("sub")).startswith("human:"):
+        names.append(acts.get("sub") if isinstance(acts, dict) else None)
+    times = [claims.get(name) for name in _TIMES]
+    return (
+        isinstance(acts, dict)
+        and all(isinstance(name, str) for name in names)
+        and all(isinstance(time, int) and not isinstance(time, bool) for time in times)
+    )
 
 
 def live_claims(control: Control, text: str) -> Claims | None:

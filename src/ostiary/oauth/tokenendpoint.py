@@ -15,6 +15,7 @@ from ostiary.oauth.assertion import ClientAuthError, Workload, authenticate_clie
 from ostiary.oauth.granting import grant
 from ostiary.oauth.grants import exchange
 from ostiary.oauth.metadata import JWT_BEARER
+from ostiary.oauth.scopes import PREFIX, classes_of
 from ostiary.oauth.token import TokenRefusedError, TokenRequest, sign
 from ostiary.oauth.web import OAuthError, answer, read_form
 from ostiary.oauth.wish import server_of
@@ -35,8 +36,11 @@ PATH: Final = "/oauth/token"
 
 def token(control: Control, clients: Clients, asked: Asked) -> Response:
     """Answer a token request. Raises `OAuthError`."""
-    form = read_form(asked)
+    form = read_form(asked, lists=("resource",))
     check_lockdown(control)
+    if len(set(form.all("resource"))) > 1:
+        # RFC 8707 section 2 lets a client name several; a token here opens one.
+        raise OAuthError("invalid_target", "a token is for one server: name one resource")
     if form.get("authorization_details") is not None:
         # None are taken at the authorization endpoint either (RFC 9396 section 5).
         raise OAuthError("invalid_authorization_details", "authorization_details are not taken here")
@@ -48,7 +52,7 @@ def token(control: Control, clients: Clients, asked: Asked) -> Response:
     if grant_type == "client_credentials":
         return _for_itself(control, clients, asked, form)
     if grant_type == JWT_BEARER:
-        return _for_workload(control, form)
+        return _for_workload(control, asked, form)
     raise OAuthError("unsupported_grant_type", "this grant type is not served here")
 
 
@@ -113,8 +117,11 @@ def _for_person(control: Control, clients: Clients, asked: Asked, form: Paramete
     caller, client = who(control, clients, asked, form, PATH)
     if client is None:
         raise OAuthError("unauthorized_client", "agents and services ask by client_credentials")
+    if kind == "refresh" and not client.refreshes:
+        raise OAuthError("unauthorized_client", "this client has not registered for refresh tokens")
     issued = exchange(control, client, kind, form, proven=is_vouched_for(caller, client))
-    return answer({**_members(issued.access), "refresh_token": issued.refresh})
+    more = {} if issued.refresh is None else {"refresh_token": issued.refresh}
+    return answer({**_members(issued.access), **more})
 
 
 def _for_itself(control: Control, clients: Clients, asked: Asked, form: Parameters) -> Response:
@@ -125,8 +132,11 @@ def _for_itself(control: Control, clients: Clients, asked: Asked, form: Paramete
     return answer(_members(_issue(control, Workload(*caller.agent, caller.facts, caller.once), form)))
 
 
-def _for_workload(control: Control, form: Parameters) -> Response:
+def _for_workload(control: Control, asked: Asked, form: Parameters) -> Response:
     """Answer with a token for a workload that shows one of its platform."""
+    if "authorization" in asked.headers:
+        # Credentials that come along would have to be right (RFC 7521 section 4.1), and a workload has none.
+        raise OAuthError("invalid_client", "a workload proves who it is by its assertion alone", status=401)
     if form.get("client_secret") is not None or form.get("client_assertion") is not None:
         raise OAuthError("invalid_request", "a workload proves who it is by its assertion alone")
     try:
@@ -195,5 +205,5 @@ def _server(control: Control, section: Section, name: str, form: Parameters) -> 
 
 
 def _scope(form: Parameters) -> list[str] | None:
-    """Return the scopes of ours that are asked for; `None` if none was."""
-    return [scope for scope in (form.get("scope") or "").split() if scope.startswith("mcp:")] or None
+    """Return the scopes of ours that are asked for; `None` if none was. Raises `OAuthError`."""
+    return [PREFIX + name for name in classes_of(form.get("scope"))] or None
