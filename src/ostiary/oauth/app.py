@@ -26,7 +26,7 @@ from ostiary.oauth.metadata import metadata
 from ostiary.oauth.pages import page
 from ostiary.oauth.registration import Registration
 from ostiary.oauth.routes import table
-from ostiary.oauth.web import MAX_BODY_BYTES, Asked, OAuthError, refusal, refused
+from ostiary.oauth.web import MAX_BODY_BYTES, Asked, OAuthError, read_cookies, refusal, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ async def _asked(request: Request) -> Asked | None:
         path=request.url.path,
         query=request.url.query,
         headers=dict(request.headers),
-        cookies=request.cookies,
+        cookies=read_cookies(request.headers.getlist("cookie")),
         body=bytes(body),
         client=request.headers.get(CLIENT_HEADER, ""),
     )

@@ -77,11 +77,13 @@ def make_offer(
         before = grants.consent(connection, client.id, account.id)
         floor = consent_floor(connection, config, account.id, client.id, actor)
     given = before if before is not None and still_counts(before, client, actor, floor=floor, now=now) else None
-    wanted = {*config.oauth.default_ceiling, *asked, *(() if given is None else given.classes)}
     servers: Iterable[str] = config.servers
-    if actor.key is not None:
+    if actor.key is None:
+        wanted = {*config.oauth.default_ceiling, *asked, *(() if given is None else given.classes)}
+    else:
+        # An operator has said what this agent is for: all of that at once, so that nobody is asked again for a part.
         ceiling = config.agents[actor.key].ceiling
-        wanted &= set(ceiling.classes)
+        wanted = set(ceiling.classes)
         servers = [name for name in servers if name in ceiling.servers]
     classes = tuple(name for name in CLASSES if name in wanted)
     facts = _facts(control, client, account, actor, classes, address)

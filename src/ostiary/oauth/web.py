@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, Response
 
 from ostiary.errors import OperationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 50
@@ -89,6 +90,16 @@ class Parameters:
         """Raise `OAuthError` if anything was given twice."""
         if self.repeated:
             raise OAuthError("invalid_request", f"{self.repeated[0]} is given more than once")
+
+
+def read_cookies(fields: Iterable[str]) -> dict[str, str]:
+    """Return the cookies of a request, without those that come twice.
+
+    Another host of the same site, or another path, can add one of the same name: which is ours is not to be guessed.
+    """
+    found = [pair for field in fields for part in field.split(";") for pair in cookie_parser(part).items()]
+    names = [name for name, _ in found]
+    return {name: value for name, value in found if names.count(name) == 1}
 
 
 def read_parameters(text: str, *, lists: Collection[str] = ()) -> Parameters:
