@@ -18,6 +18,8 @@ from tests.kit.webserver import WebServer, answer
 from ostiary.config import load
 from ostiary.fetch import Reach
 from ostiary.identity import remotekeys
+from ostiary.identity.asking import LOOK_S, LOOKS, RETRY_S
+from ostiary.identity.discovery import MAX_WAITING
 from ostiary.identity.remotekeys import FRESH_S, MAX_FETCHES, PAUSE_S, STALE_S, RemoteKeys, issuer_keys, urls_of
 from ostiary.store import Store, StorePath, documents
 
@@ -85,17 +87,21 @@ def test_an_unknown_key_id_has_the_set_fetched_early_but_not_often(
 ) -> None:
     url = server.url("/jwks")
     remote.refresh([url])
-    for _ in range(5):
-        remote.miss(url)
-        remote.refresh([url])
-        remote.current(url, ALGORITHMS, unknown=True)
-    assert len(server.heads) == 1
-    clock.now += PAUSE_S
-    assert remote.current(url, ALGORITHMS, unknown=True) == (RSA_KEY,)
-    assert len(server.heads) == 2
-    clock.now += PAUSE_S
+    counts = []
+    for step in [0, *[1] * (LOOKS + 1), LOOK_S, LOOK_S]:
+        clock.now += step
+        for _ in range(3):
+            remote.miss(url)
+            remote.refresh([url])
+            assert remote.current(url, ALGORITHMS, unknown=True) == (RSA_KEY,)
+        counts.append(len(server.heads) - 1)
+    assert counts == [1, 2, 3, 4, 5, 5, 5, 6, 7]
+    clock.now += 1
     remote.refresh([url])
-    assert len(server.heads) == 2
+    assert len(server.heads) - 1 == 7
+    clock.now -= 1000  # a clock that is set back holds up nothing
+    remote.refresh([url])
+    assert len(server.heads) - 1 == 8
 
 
 UNUSABLE = [
@@ -137,8 +143,39 @@ def test_an_issuer_that_fails_is_not_asked_again_at_once(remote: RemoteKeys, clo
         assert remote.current(url, ALGORITHMS) == ()
     assert len(server.heads) == 1
     server.scripts["/jwks"] = answer(json.dumps(JWKS))
-    clock.now += PAUSE_S
+    clock.now += RETRY_S
     assert remote.current(url, ALGORITHMS) == (RSA_KEY,)
+    server.scripts["/jwks"] = answer("", status="500 Oh")
+    counts = []
+    for step in (FRESH_S, PAUSE_S - 1, 1):  # while the last good set serves, there is more time
+        clock.now += step
+        remote.current(url, ALGORITHMS)
+        counts.append(len(server.heads))
+    assert counts == [3, 3, 4]
+
+
+def test_one_that_hangs_holds_up_few_and_nobody_elses_keys(remote: RemoteKeys, server: WebServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2 + MAX_WAITING) as pool:
+        hanging = f"http://127.0.0.1:{listener.getsockname()[1]}/jwks"
+        first = pool.submit(remote.current, hanging, ALGORITHMS)
+        held, _ = listener.accept()
+        with held:
+            others = [pool.submit(remote.current, hanging, ALGORITHMS) for _ in range(1 + MAX_WAITING)]
+            assert remote.current(server.url("/jwks"), ALGORITHMS) == (RSA_KEY,)
+            assert [each.result() for each in others] == [()] * (1 + MAX_WAITING)
+            assert not first.done()
+        assert first.result() == ()
+
+
+def test_sets_are_fetched_side_by_side(remote: RemoteKeys, server: WebServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool, ExitStack() as held:
+        urls = [f"http://127.0.0.1:{listener.getsockname()[1]}/{number}" for number in range(4)]
+        refreshing = pool.submit(remote.refresh, [*urls, server.url("/jwks")])
+        for _ in urls:
+            held.enter_context(listener.accept()[0])  # all have been asked before one has answered
+        assert not refreshing.done()
+        held.close()
+        assert refreshing.result() is True
 
 
 def test_a_set_of_the_future_is_not_believed(remote: RemoteKeys, clock: Clock, server: WebServer) -> None:

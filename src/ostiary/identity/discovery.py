@@ -2,7 +2,8 @@
 
 Both are fetched again after an hour. While the provider cannot be reached, what it said last counts for a day. One
 thread at a time fetches a document, others do with what was said last, and what could not be had is not asked for again
-for half a minute: a provider that hangs holds up those who need it, briefly, and nobody else.
+for half a minute, or 3 seconds where there is nothing else to go by: a provider that hangs holds up those who need it,
+briefly, and nobody else. What cannot be used never takes the place of what can.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
 from ostiary.addresses import is_loopback
@@ -19,19 +20,20 @@ from ostiary.errors import OperationError
 from ostiary.fetch import FetchError, Reach, fetch_json
 from ostiary.fields import ALGORITHMS
 from ostiary.identity import presets
+from ostiary.identity.asking import RETRY_S, Looks, Queue
 from ostiary.store import documents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ostiary.config import ProviderSection
     from ostiary.control import Control
 
 FRESH_S: Final = 3600
 LAST_GOOD_S: Final = 24 * 3600
-#: A key that nobody knows makes us look again, but not more often than this.
-KEYS_AGAIN_S: Final = 30
 MAX_BYTES: Final = 256 * 1024
 TIMEOUT_S: Final = 5.0
-#: After a failure, a document is not asked for again for so long.
+#: After a failure, a document is not asked for again for so long, while the last good one serves.
 FAILED_S: Final = 30
 #: How long one who cannot do without a document waits for another thread that fetches it, and how many may.
 WAIT_S: Final = 1.0
@@ -41,7 +43,8 @@ _GUARD: Final = threading.Lock()
 #: By store and URL: providers are few, as only the configuration and their documents name them.
 _LOCKS: Final[defaultdict[tuple[str, str], threading.Lock]] = defaultdict(threading.Lock)
 _FAILED: Final[dict[tuple[str, str], tuple[int, str]]] = {}
-_WAITING: Final = threading.BoundedSemaphore(MAX_WAITING)
+_QUEUE: Final = Queue(most=MAX_WAITING, wait_s=WAIT_S)
+_LOOKS: Final = Looks()
 
 
 class ProviderError(OperationError):
@@ -71,75 +74,80 @@ class Metadata:
 def metadata(control: Control, section: ProviderSection) -> Metadata:
     """Return the metadata of a provider. Raises `ProviderError`."""
     url = section.issuer.removesuffix("/") + "/.well-known/openid-configuration"
-    return _read(_document(control, url, again=False), section)
+    return _read(_document(control, url, lambda found: _read(found, section), again=False), section)
 
 
 def keys(control: Control, found: Metadata, *, again: bool = False) -> list[dict[str, Any]]:
     """Return the provider's keys as they are; `again` asks for them anew, as often as that is allowed."""
-    document = _document(control, found.jwks_uri, again=again)
+    return _keys(_document(control, found.jwks_uri, _keys, again=again))
+
+
+def _keys(document: dict[str, Any]) -> list[dict[str, Any]]:
     listed = document.get("keys")
     if not isinstance(listed, list):
         raise ProviderError("the provider's key set is none")
     return [key for key in listed if isinstance(key, dict)]
 
 
-def _document(control: Control, url: str, *, again: bool) -> dict[str, Any]:
-    fresh_s = KEYS_AGAIN_S if again else FRESH_S
+def _document(control: Control, url: str, check: Callable[[dict[str, Any]], object], *, again: bool) -> dict[str, Any]:
+    """Return the document at `url`. What does not pass `check`, which raises `ProviderError`, is as good as none."""
     kept, now = documents.get(control.store, url), control.now()
-    if kept is not None and 0 <= now - kept.fetched_at < fresh_s:
+    if _is_fresh(kept, now) and not again:
         return _object(kept.body)
     key = (str(control.store.path.database), url)
-    if (why := _failed(key, now)) is not None:
+    if (why := _failed(key, kept, now, again=again)) is not None:
         return _last_good(kept, now, why)
     with _GUARD:
         lock = _LOCKS[key]
-    if not _take(lock, wait=again or kept is None or now - kept.fetched_at >= LAST_GOOD_S):
+    if not _QUEUE.take(lock, wait=again or not _counts(kept, now)):
         return _last_good(kept, now, "the provider has not answered yet")
     try:
-        return _fetched(control, key, fresh_s, now)
+        # Another thread may have asked, well or in vain, while this one waited.
+        before, kept = kept, documents.get(control.store, url)
+        if (why := _failed(key, kept, now, again=again)) is not None:
+            return _last_good(kept, now, why)
+        if _is_fresh(kept, now) and (not again or kept != before or not _LOOKS.take(" ".join(key), now)):
+            return _object(kept.body)
+        return _fetched(control, key, check, kept, now)
     finally:
         lock.release()
 
 
-def _fetched(control: Control, key: tuple[str, str], fresh_s: int, now: int) -> dict[str, Any]:
-    # Another thread may have asked, well or in vain, while this one waited.
-    kept = documents.get(control.store, key[1])
-    if kept is not None and 0 <= now - kept.fetched_at < fresh_s:
-        return _object(kept.body)
-    why = _failed(key, now)
-    if why is None:
-        try:
-            body = fetch_json(key[1], reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
-        except FetchError as error:
-            why = error.message
-            _FAILED[key] = (control.now(), why)
-        else:
-            _FAILED.pop(key, None)
-            documents.keep(control.store, key[1], documents.Stored(body=json.dumps(body), fetched_at=now))
-            return body
-    return _last_good(kept, now, why)
-
-
-def _take(lock: threading.Lock, *, wait: bool) -> bool:
-    """Take the lock, if it is free or, where it is worth to `wait`, soon becomes so."""
-    if lock.acquire(blocking=False):
-        return True
-    if not wait or not _WAITING.acquire(blocking=False):
-        return False
+def _fetched(
+    control: Control,
+    key: tuple[str, str],
+    check: Callable[[dict[str, Any]], object],
+    kept: documents.Stored | None,
+    now: int,
+) -> dict[str, Any]:
     try:
-        return lock.acquire(timeout=WAIT_S)
-    finally:
-        _WAITING.release()
+        body = fetch_json(key[1], reach=Reach.CONFIGURED, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
+        check(body)
+    except (FetchError, ProviderError) as error:
+        _FAILED[key] = (control.now(), error.message)
+        return _last_good(kept, now, error.message)
+    _FAILED.pop(key, None)
+    documents.keep(control.store, key[1], documents.Stored(body=json.dumps(body), fetched_at=now))
+    return body
 
 
-def _failed(key: tuple[str, str], now: int) -> str | None:
+def _is_fresh(kept: documents.Stored | None, now: int) -> TypeGuard[documents.Stored]:
+    return kept is not None and 0 <= now - kept.fetched_at < FRESH_S
+
+
+def _counts(kept: documents.Stored | None, now: int) -> TypeGuard[documents.Stored]:
+    return kept is not None and now - kept.fetched_at < LAST_GOOD_S
+
+
+def _failed(key: tuple[str, str], kept: documents.Stored | None, now: int, *, again: bool) -> str | None:
+    """Return why the document could not be had a moment ago, while it is too early to ask again."""
     at, why = _FAILED.get(key, (0, ""))
-    return why if 0 <= now - at < FAILED_S else None
+    return why if 0 <= now - at < (FAILED_S if _counts(kept, now) and not again else RETRY_S) else None
 
 
 def _last_good(kept: documents.Stored | None, now: int, why: str) -> dict[str, Any]:
     """Return what the provider said last, where that still counts. Raises `ProviderError`."""
-    if kept is None or now - kept.fetched_at >= LAST_GOOD_S:
+    if not _counts(kept, now):
         raise ProviderError(why)
     return _object(kept.body)
 

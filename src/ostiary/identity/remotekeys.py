@@ -1,14 +1,15 @@
 """The key sets of others, fetched from the URLs that the configuration names, and kept in the store.
 
-A set is fetched anew every five minutes, and early where a token names a key that is not in it. If its issuer cannot
-be reached, or answers with a set that must not be used, the last good one serves for 24 hours, over restarts too;
-then there is none, and what it would verify is refused. How old a set is counts by the wall clock, so a clock that is
-set back makes a set of the future unusable until it has been fetched again.
+A set is fetched anew every five minutes, and early where a token names a key that is not in it: five times in a row,
+then every 12 seconds. If its issuer cannot be reached, or answers with a set that must not be used, the last good one
+serves for 24 hours, over restarts too; then there is none, and what it would verify is refused. How old a set is counts
+by the wall clock, so a clock that is set back makes a set of the future unusable until it has been fetched again.
 """
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,8 @@ import structlog
 from ostiary import strictjson
 from ostiary.fetch import FetchError, Reach, fetch
 from ostiary.fields import ALGORITHMS
+from ostiary.identity.asking import RETRY_S, Looks, Queue
+from ostiary.identity.discovery import MAX_WAITING, WAIT_S
 from ostiary.jwks import JwksError, Key, parse_keys
 from ostiary.reachable import UnreachableError, read_url
 from ostiary.store import documents
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 FRESH_S: Final = 300
 #: A set that could not be refreshed for this long is believed no more.
 STALE_S: Final = 24 * 3600
-#: However many ask, one URL is fetched no more often than this.
+#: However many ask, a URL that failed is left alone for so long while the last good set serves, and one that a client
+#: named in any case.
 PAUSE_S: Final = 30
 MAX_BYTES: Final = 256 * 1024
 MAX_CLIENT_BYTES: Final = 64 * 1024
@@ -44,6 +48,9 @@ MAX_CLIENTS: Final = 500
 #: How many of the sites that clients name are asked at once, so that slow ones leave room for everybody else.
 MAX_FETCHES: Final = 4
 TIMEOUT_S: Final = 5.0
+#: `refresh` asks so many URLs at once, and takes no longer than this in all.
+MAX_AT_ONCE: Final = 32
+REFRESH_S: Final = 6.0
 
 log = structlog.get_logger()
 
@@ -57,9 +64,16 @@ class _Place:
     """What is known of one URL besides its document. Whoever holds the lock may fetch."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    tried_at: int | None = None
+    failed_at: int | None = None
     wanted: bool = False
     told: str | None = None
+
+    def is_due(self, document: Stored | None, now: int) -> bool:
+        """Whether to ask, or for a key that is not known to see whether one may."""
+        briefly = self.wanted or document is None or not _usable(document, now)
+        if self.failed_at is not None and 0 <= now - self.failed_at < (RETRY_S if briefly else PAUSE_S):
+            return False
+        return self.wanted or not _is_fresh(document, now)
 
 
 @dataclass(slots=True)
@@ -92,6 +106,8 @@ class RemoteKeys:
         self._places: dict[str, _Place] = {}
         self._of_clients: dict[tuple[str, Reach], _Client] = {}
         self._fetches = threading.BoundedSemaphore(MAX_FETCHES)
+        self._queue = Queue(most=MAX_WAITING, wait_s=WAIT_S)
+        self._looks = Looks()
         self._lock = threading.Lock()
 
     def keys(self, url: str, algorithms: Sequence[str], *, now: int) -> tuple[Key, ...]:
@@ -107,11 +123,12 @@ class RemoteKeys:
     def refresh(self, urls: Iterable[str]) -> bool:
         """Fetch those key sets that are due, and return whether any of `urls` says something else than it last did.
 
-        To say nothing any more, since it is too old, is something else too.
+        To say nothing any more, since it is too old, is something else too. Takes at most `REFRESH_S`; what comes later
+        counts the next time.
         """
-        changed = False
-        for url in sorted(set(urls)):
-            self._fetch_if_due(url, _check_keys)
+        changed, names = False, sorted(set(urls))
+        self._fetch_all(names)
+        for url in names:
             place = self._place(url)
             document = documents.get(self._store, url)
             said = document.body if document is not None and _usable(document, self._clock()) else None
@@ -120,7 +137,7 @@ class RemoteKeys:
         return changed
 
     def miss(self, url: str) -> None:
-        """Have the set fetched at the next refresh, at most every 30 s: a token named a key that is not in it."""
+        """Have the set fetched at the next refresh that may: a token named a key that is not in it."""
         self._place(url).wanted = True
 
     def current(self, url: str, algorithms: Sequence[str], *, unknown: bool = False) -> tuple[Key, ...]:
@@ -194,28 +211,40 @@ class RemoteKeys:
         with self._lock:
             return self._places.setdefault(url, _Place())
 
+    def _fetch_all(self, urls: Sequence[str]) -> None:
+        now = self._clock()
+        due = [url for url in urls if self._place(url).is_due(documents.get(self._store, url), now)]
+        if not due:
+            return
+        pool = ThreadPoolExecutor(min(len(due), MAX_AT_ONCE), thread_name_prefix="ostiary-keys")
+        try:
+            asked = [pool.submit(self._fetch_if_due, url, _check_keys) for url in due]
+            for each in wait(asked, timeout=REFRESH_S).done:
+                each.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
     def _fetch_if_due(self, url: str, check: Check) -> None:
         place = self._place(url)
         # Whoever finds a fetch under way goes by what is there, if anything is.
         known = documents.get(self._store, url)
-        if not place.lock.acquire(blocking=known is None or not _usable(known, self._clock())):
+        if not self._queue.take(place.lock, wait=known is None or not _usable(known, self._clock())):
             return
         try:
-            now = self._clock()
-            if place.tried_at is not None and 0 <= now - place.tried_at < PAUSE_S:
+            now, document = self._clock(), documents.get(self._store, url)
+            if not place.is_due(document, now) or (_is_fresh(document, now) and not self._looks.take(url, now)):
                 return
-            document = documents.get(self._store, url)
-            if document is not None and 0 <= now - document.fetched_at < FRESH_S and not place.wanted:
-                return
-            place.tried_at, place.wanted = now, False
+            place.wanted = False
             try:
                 body = _get(url)
                 check(body)
             except (FetchError, DocumentError, JwksError) as error:
+                place.failed_at = self._clock()
                 why = str(error) if isinstance(error, FetchError) else f"{url} {error}"
                 until = "" if document is None else "; what it said last serves for 24 hours"
                 log.warning(f"{why}{until}")
                 return
+            place.failed_at = None
             documents.keep(self._store, url, Stored(body=body.decode(), fetched_at=now))
         finally:
             place.lock.release()
@@ -239,6 +268,10 @@ def issuer_keys(config: Config, remote: RemoteKeys, *, now: int) -> Mapping[str,
         for name, issuer in config.issuers.items()
         if issuer.jwks.url is not None
     }
+
+
+def _is_fresh(document: Stored | None, now: int) -> bool:
+    return document is not None and 0 <= now - document.fetched_at < FRESH_S
 
 
 def _usable(document: Stored, now: int) -> bool:
