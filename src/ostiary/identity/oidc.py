@@ -44,6 +44,10 @@ class GrantEndedError(OstiaryError):
     """The provider says that the code or refresh token is no longer good."""
 
 
+class RefusedError(ProviderError):
+    """The provider is there and says no, without saying that the grant has ended."""
+
+
 class NotBelievedError(OstiaryError):
     """What the provider answered contradicts itself or what was asked. The message holds nothing of it."""
 
@@ -99,7 +103,10 @@ def check_response_issuer(metadata: Metadata, given: str | None) -> None:
 
 
 def exchange(control: Control, section: ProviderSection, *, code: str, verifier: str, nonce: str) -> Answer:
-    """Exchange an authorization code. Raises `ProviderError`, `GrantEndedError`, `NotBelievedError`."""
+    """Exchange an authorization code.
+
+    Raises `RefusedError` or another `ProviderError`, `GrantEndedError`, `NotBelievedError`.
+    """
     found = discovery.metadata(control, section)
     asked = {
         "grant_type": "authorization_code",
@@ -163,7 +170,9 @@ def _token(control: Control, section: ProviderSection, found: Metadata, asked: M
         raise GrantEndedError("the provider says that the grant has ended")
     known = {"invalid_client", "invalid_request", "invalid_scope", "unauthorized_client", "unsupported_grant_type"}
     why = f"`{error}`" if error in known else f"status {answer.status}"
-    raise ProviderError(f"the provider's token endpoint answers with {why}")
+    # Who we are, and how often we ask, says nothing of the person.
+    says_no = 400 <= answer.status < 500 and answer.status not in (408, 429) and error != "invalid_client"
+    raise (RefusedError if says_no else ProviderError)(f"the provider's token endpoint answers with {why}")
 
 
 def _answer(
@@ -232,6 +241,8 @@ def _id_token(
 def _userinfo(url: str, access_token: str) -> dict[str, Any]:
     answer = _fetch(url, headers={"Authorization": f"Bearer {access_token}", "Accept": "application/json"})
     said = _object(answer)
+    if answer.status in (401, 403):
+        raise RefusedError(f"the provider's userinfo does not take the access token (status {answer.status})")
     if answer.status != 200 or said is None:
         raise ProviderError(f"the provider's userinfo cannot be read (status {answer.status})")
     return said

@@ -4,9 +4,11 @@ The bounds, for a person who leaves or loses a group at the provider:
 
 * In the background everybody with a grant or a session is asked about every 5 minutes (`CHECK_S`), and the runtime
   calls every 30 seconds. From the provider's answer on, nothing that acts in her name works.
-* Whoever refreshes a token is asked about if the last word is older than a minute (`ASK_S`).
+* Whoever refreshes a token is asked about at once; only an answer that is under way or 2 seconds old (`SHARED_S`) is
+  shared. So is whoever gets a code without a page, unless she has signed in within 3 seconds (`RETURN_S`).
 * While the provider cannot be asked its last word counts for an hour (`accounts.LAST_WORD_S`); then no token is
-  issued and no session counts. An access token that was issued before lives on to its end.
+  issued and no session counts. An access token that was issued before lives on to its end. Asked in vain, it is left
+  alone for 10 seconds (`PATIENCE_S`). An answer that says no, or cannot be believed, is none to go on by.
 * Where the provider gave no refresh token, the person counts as there for 8 hours from the sign-in.
 * Other changes (a group more, another address or claim) are in the next token, so at most `oauth.access_token_ttl`
   and 5 minutes later.
@@ -16,11 +18,11 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakValueDictionary
 
 from ostiary.errors import OstiaryError
 from ostiary.identity import oidc, presets
@@ -36,10 +38,17 @@ if TYPE_CHECKING:
     from ostiary.identity.accounts import Account
     from ostiary.store.accounts import Kept
 
-Outcome = Literal["not_asked", "answered", "in_vain"]
+Outcome = Literal["not_asked", "answered", "refused", "in_vain"]
+#: What for: a token is refreshed, a code is given without a page, or nobody waits for it.
+Cause = Literal["refresh", "silent", "background"]
 
 CHECK_S: Final = 300
-ASK_S: Final = 60
+SHARED_S: Final = 2
+#: Who comes back from signing in is not asked about again for a code: she would be sent to sign in for ever.
+RETURN_S: Final = 3
+#: After a question in vain a person is not asked about for so long: in the background, and where somebody waits for it.
+SKIP_S: Final = 60
+PATIENCE_S: Final = 10
 #: One call of `tick` asks each provider about so many at most, for so long, and so many providers at once.
 BATCH: Final = 500
 BUDGET_S: Final = 20.0
@@ -50,10 +59,11 @@ MAX_IN_VAIN: Final = 5
 _LASTING: Final = frozenset({"sub", "oid", "tid", "hd", "auth_time", "acr", "amr", "xms_edov"})
 _UNCONFIRMED: Final = "unconfirmed"
 
-# A refresh token that rotates may be used by one thread only.
-_LOCKS: Final = [threading.Lock() for _ in range(64)]
-#: When somebody was last asked about in vain, so that a provider that is down is not asked at each refresh.
-_IN_VAIN: Final[dict[tuple[str, str], int]] = {}
+#: By store and account, as long as somebody asks: a refresh token that rotates may be used by one thread only.
+_LOCKS: Final[WeakValueDictionary[tuple[str, str], threading.Lock]] = WeakValueDictionary()
+_GUARD: Final = threading.Lock()
+#: When each was last asked about here, and how that ended.
+_ASKED: Final[dict[tuple[str, str], tuple[int, Outcome]]] = {}
 _MAX_KEPT: Final = 10_000
 
 
@@ -80,23 +90,23 @@ def _ask_about_due(control: Control, provider: str) -> OstiaryError | None:
         if time.monotonic() > until or in_vain == MAX_IN_VAIN:
             break
         try:
-            outcome = _look(control, account.id, CHECK_S)[1]
+            outcome = _look(control, account.id, "background")[1]
         except OstiaryError as error:
             failure = error
             continue
-        if outcome == "answered":
+        if outcome in ("answered", "refused"):
             in_vain = 0
         elif outcome == "in_vain":
             in_vain += 1
     return failure
 
 
-def confirm(control: Control, account_id: str) -> Account | None:
+def confirm(control: Control, account_id: str, *, cause: Cause = "refresh") -> Account | None:
     """Return the account if the person is still there, so that a token may be refreshed; None refuses.
 
     Whoever issues on the strength of this looks at the epochs afterwards: the answer may have revoked.
     """
-    return _look(control, account_id, ASK_S)[0]
+    return _look(control, account_id, cause)[0]
 
 
 def enforce_lost_groups(control: Control, kept: Kept) -> None:
@@ -109,40 +119,64 @@ def enforce_lost_groups(control: Control, kept: Kept) -> None:
 # One person -----------------------------------------------------------------------------------------------------------
 
 
-def _look(control: Control, account_id: str, older_than: int) -> tuple[Account | None, Outcome]:
+def _look(control: Control, account_id: str, cause: Cause) -> tuple[Account | None, Outcome]:
     """Return the account, if the person may act, and what became of asking the provider, where that was due."""
     account = accounts.get(control.store, account_id)
     if account is None or not may_act(control, account):
         return None, "not_asked"
-    if not _is_due(account, control.now(), older_than):
-        return _if_held(account, control.now()), "not_asked"
-    lock = _LOCKS[zlib.crc32(account_id.encode()) % len(_LOCKS)]
-    # Somebody is asking: her last word will do, where it counts. Threads must not queue for a provider that hangs.
-    if not lock.acquire(timeout=0 if account.holds(control.now()) else WAIT_S):
-        return _if_held(account, control.now()), "not_asked"
+    key = (str(control.store.path.database), account_id)
+    if (known := _known(account, control.now(), key, cause)) is not None:
+        return _as_far_as(known, account, control.now()), "not_asked"
+    with _GUARD:
+        lock = _LOCKS.setdefault(key, threading.Lock())
+    # Somebody is asking about her. If that takes long the last word will do, where it counts: threads must not queue
+    # for a provider that hangs, and once it says that she left, what was issued meanwhile ends too.
+    mine = lock.acquire(timeout=WAIT_S)
     try:
-        return _look_alone(control, account_id, older_than)
+        # Somebody else may have asked, or the person may have signed out, while this thread waited.
+        account = accounts.get(control.store, account_id)
+        known = None if account is None else _known(account, control.now(), key, cause)
+        if account is None or not mine or known is not None:
+            return _as_far_as(known, account, control.now()), "not_asked"
+        return _look_alone(control, account, key)
     finally:
-        lock.release()
+        if mine:
+            lock.release()
 
 
-def _look_alone(control: Control, account_id: str, older_than: int) -> tuple[Account | None, Outcome]:
-    # Somebody else may have asked, or the person may have signed out, while this thread waited.
-    account = accounts.get(control.store, account_id)
-    now, key = control.now(), (str(control.store.path.database), account_id)
-    if account is None or not _is_due(account, now, older_than) or 0 <= now - _IN_VAIN.get(key, -ASK_S) < ASK_S:
-        return _if_held(account, now), "not_asked"
+def _look_alone(control: Control, kept: Account, key: tuple[str, str]) -> tuple[Account | None, Outcome]:
+    account: Account | None
+    outcome: Outcome = "answered"
     try:
-        return _ask(control, control.config.providers[account.provider], account), "answered"
-    except (ProviderError, oidc.NotBelievedError):
-        if len(_IN_VAIN) >= _MAX_KEPT:
-            _IN_VAIN.clear()
-        _IN_VAIN[key] = now
-        return _if_held(account, now), "in_vain"
+        account = _ask(control, control.config.providers[kept.provider], kept)
+    except (oidc.NotBelievedError, oidc.RefusedError):
+        account, outcome = None, "refused"
+    except ProviderError:
+        account, outcome = _if_held(kept, control.now()), "in_vain"
+    if len(_ASKED) >= _MAX_KEPT:
+        _ASKED.clear()
+    _ASKED[key] = control.now(), outcome
+    return account, outcome
 
 
-def _is_due(account: Account, now: int, older_than: int) -> bool:
-    return account.renewable and account.ended_at is None and now - account.checked_at >= older_than
+def _known(account: Account, now: int, key: tuple[str, str], cause: Cause) -> Outcome | None:
+    """Return what the provider's word is as long as it is not to be asked; None where it is."""
+    if not account.renewable or account.ended_at is not None:
+        return "answered"
+    if cause == "background" and now - account.checked_at < CHECK_S:
+        return "answered"
+    if cause == "silent" and now - account.signed_in_at < RETURN_S:
+        return "answered"
+    at, outcome = _ASKED.get(key, (0, "not_asked"))
+    if outcome == "not_asked" or (outcome != "answered" and at <= account.checked_at):
+        return None  # or it was asked in vain, and she has signed in since
+    spared_s = (SKIP_S if cause == "background" else PATIENCE_S) if outcome == "in_vain" else SHARED_S
+    return outcome if 0 <= now - at < spared_s else None
+
+
+def _as_far_as(known: Outcome | None, account: Account | None, now: int) -> Account | None:
+    """Return the account where what is known of it will do."""
+    return None if known == "refused" else _if_held(account, now)
 
 
 def _if_held(account: Account | None, now: int) -> Account | None:

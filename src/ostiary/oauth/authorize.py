@@ -75,7 +75,7 @@ def _ask(control: Control, clients: Clients, asked: Asked) -> Response:
         return _sign_in(control, wish, asked)
     offer = _offer(control, wish, session.account, asked.client)
     if _is_given(offer, wish) and "consent" not in wish.prompt:
-        if signin.confirm(control, session.account.id) is None:
+        if signin.confirm(control, session.account.id, cause="silent") is None:
             return _sign_in(control, wish, asked)
         return _send(control, wish, _begin(control, wish, session.account, offer, consent=None))
     if "none" in wish.prompt:

@@ -14,6 +14,7 @@ To see what came: `provider.seen("/token")`. To misbehave, until `reset()`:
 
     provider.disable("alice")                          # refresh tokens of hers answer invalid_grant, and no sign-in
     provider.set(down=True)                            # 503 on everything
+    provider.set(statuses={"/userinfo": 401})          # this status, for requests to that path
     provider.set(hangs=True)                           # no answer until the test says otherwise
     provider.set(id_token={"nonce": "x"})              # members of ID tokens to put in place; None takes one out
     provider.set(userinfo={"sub": "bob"}, answer={"refresh_token": None}, callback={"iss": "https://evil.test"})

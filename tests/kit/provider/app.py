@@ -47,6 +47,7 @@ def behaving() -> dict[str, Any]:
         "only_userinfo": [],
         "redirect_uris": None,
         "secret": SECRET,
+        "statuses": {},
     }
 
 
@@ -115,6 +116,8 @@ def make_app(origin: str) -> Starlette:
         await state.answering.wait()
         if state.behaviour["down"]:
             return Response("down", status_code=503)
+        if path in state.behaviour["statuses"]:
+            return Response("not so", status_code=state.behaviour["statuses"][path])
         if path == urllib.parse.urlsplit(state.issuer).path + WELL_KNOWN:
             return JSONResponse(state.discovery())
         endpoints: dict[str, Callable[[], Response]] = {
