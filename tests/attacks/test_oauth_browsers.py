@@ -85,6 +85,38 @@ def test_a_return_that_is_not_its_own_signs_nobody_in(case: dict[str, Any], esta
     assert twin.client.cookies.get("ostiary-session")
 
 
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"error": "access_denied"}, "access_denied"),
+        ({"error": "interaction_required"}, "access_denied"),
+        ({"error": "server_error"}, "temporarily_unavailable"),
+        ({"down": True}, "temporarily_unavailable"),
+    ],
+    ids=str,
+)
+def test_a_client_is_told_that_the_provider_signed_nobody_in(
+    change: dict[str, Any], error: str, estate: Estate, app: App
+) -> None:
+    """RFC 6749 section 4.1.2.1, RFC 9207. The rows of `returns` are its twins: nobody is told of those."""
+    browser, since = estate.browser("bob"), len(estate.gateway.records())
+    back = begin(browser, app)
+    if "error" in change:
+        back = changed(back, {"change": {"code": None, **change}})
+    estate.provider.set(down="down" in change)
+    try:
+        told = browser.client.get(back)
+    finally:
+        estate.provider.set(down=False)
+    where, _, query = told.headers["location"].partition("?")
+    said = dict(parse_qsl(query))
+    assert (told.status_code, where) == (303, CALLBACK)
+    assert said.pop("error_description")
+    assert said == {"error": error, "state": "the-state", "iss": estate.gateway.url}
+    assert events(estate, since) == ["sign_in_refused"]
+    assert not browser.client.cookies.get("ostiary-session")
+
+
 # Consent --------------------------------------------------------------------------------------------------------------
 
 

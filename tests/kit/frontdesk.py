@@ -15,7 +15,9 @@ import sqlalchemy as sa
 
 from ostiary import keys
 from ostiary.config import PersonSection, load
+from ostiary.identity.signin import LegFailedError
 from ostiary.oauth.account import ENDPOINTS
+from ostiary.oauth.pages import page
 from ostiary.oauth.routes import table
 from ostiary.registrar import NotRecordedError
 from ostiary.store import Store, StorePath, tables
@@ -165,7 +167,11 @@ class Browser:
         endpoint = next(
             route.endpoint for route in table(self.desk.config) if (route.method, route.path) == (method, parts.path)
         )
-        answer = ENDPOINTS[endpoint](self.desk, parts.query, dict(self.cookies), urlencode(form or {}).encode())
+        body = urlencode(form or {}).encode()
+        try:
+            answer = ENDPOINTS[endpoint](self.desk, parts.query, dict(self.cookies), body)
+        except LegFailedError as failed:  # no client asked for it here
+            answer = page("error", status=failed.status, message=failed.message)
         for text in answer.headers.getlist("set-cookie"):
             self.set_cookies.append(text)
             name, _, value = text.partition(";")[0].partition("=")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from tests.kit.control import LOCAL, OFFICE, SITE, START, URL, ControlSide, fields, office, sent_back
@@ -14,12 +14,15 @@ from tests.kit.issuer import read
 from ostiary.control import Epoch
 from ostiary.oauth.offer import CONSENT_S
 from ostiary.registrar import Operator
+from ostiary.store import accounts, registry
 from ostiary.store import clients as stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: The provider of these tests is down, and this is what a client is told that has somebody sign in.
+AWAY = "temporarily_unavailable"
 BOSS = Operator(uid=0, login="boss")
 
 
@@ -72,8 +75,38 @@ def test_one_consent_gives_a_code_and_the_code_tokens(side: ControlSide, alice: 
 def test_without_a_session_the_browser_is_sent_to_the_only_provider_and_nothing_is_granted(side: ControlSide) -> None:
     answer = side.get(side.authorize_path("ide"))
     # The provider of these tests is down: what counts is that there is no consent and no code without it.
-    assert answer.status_code == 502
-    assert side.records() == []
+    told = sent_back(answer)
+    assert answer.headers["location"].startswith(f"{LOCAL}?")
+    assert (told.pop("error_description"), told) == (
+        "the sign-in provider cannot be reached, or does not answer as it should",
+        {"error": AWAY, "state": "the-state", "iss": URL},
+    )
+    (record,) = side.records()
+    assert (record["event"], record["decision"], record["detail"]["why"]) == ("sign_in_refused", "deny", "provider")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 303),
+        ({"redirect_uri": "https://evil.test/callback"}, 502),
+        ({"client_id": "nobody"}, 502),
+        (None, 502),
+    ],
+    ids=str,
+)
+def test_a_sign_in_that_fails_is_told_to_the_client_that_began_it_and_to_nobody_else(
+    side: ControlSide, changes: dict[str, str] | None, status: int
+) -> None:
+    target = "/oauth/account" if changes is None else side.authorize_path(**{"client_id": "ide", **changes})
+    answer = side.get("/oauth/sign-in?" + urlencode({"provider": "sso", "target": target}))
+    assert answer.status_code == status
+    if status == 303:
+        assert answer.headers["location"].startswith(f"{LOCAL}?")
+        assert sent_back(answer)["error"] == AWAY
+    else:
+        assert "location" not in answer.headers
+        assert "cannot be reached" in answer.text
 
 
 def test_with_two_providers_the_person_chooses(side: ControlSide) -> None:
@@ -316,8 +349,25 @@ def test_after_the_end_of_all_that_acts_for_her_a_person_signs_in_again(
     side.tokens("ide", alice)
     side.revoke([Epoch(kind="subject", value="human:sso:alice", epoch=START + 1)], BOSS, why="stolen laptop")
     side.now_is += 2
-    assert side.get(side.authorize_path("ide"), cookies=alice).status_code == 502  # off to the provider
+    assert sent_back(side.get(side.authorize_path("ide"), cookies=alice))["error"] == AWAY  # off to the provider
     assert side.get(side.authorize_path("ide"), cookies=side.staff("alice")).status_code == 303
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_a_sign_in_is_later_than_what_was_revoked_and_a_session_from_before_is_not(
+    side: ControlSide, alice: dict[str, str], ahead: int
+) -> None:
+    side.tokens("ide", alice)
+    for epoch in range(START, START + ahead + 1):  # as signing out several times within a second does
+        side.revoke([Epoch(kind="subject", value="human:sso:alice", epoch=epoch)], BOSS, why="stolen laptop")
+    again = side.staff("alice")
+    # The earlier session does not come back to life with the later one.
+    assert sent_back(side.get(side.authorize_path("ide"), cookies=alice))["error"] == AWAY
+    side.allow(side.get(side.authorize_path("ide"), cookies=again), again)
+    assert "code" in sent_back(side.get(side.authorize_path("ide"), cookies=again))
+    account = accounts.get(side.store, "human:sso:alice")
+    assert account is not None
+    assert (account.signed_in_at, account.checked_at) == (START + ahead + 1, START)
 
 
 def test_what_begins_in_the_second_of_a_revocation_is_later_than_it(side: ControlSide, alice: dict[str, str]) -> None:

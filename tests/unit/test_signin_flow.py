@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from structlog.testing import capture_logs
 from tests.kit.frontdesk import Browser, Desk, query_of, write_config
 from tests.kit.provider import Provider
 
@@ -265,7 +266,12 @@ def test_a_document_that_is_not_the_providers_is_not_used(
     browser: Browser, provider: Provider, change: dict[str, Any]
 ) -> None:
     provider.set(discovery=change)
-    assert browser.begin().status_code == 502
+    with capture_logs() as logged:
+        assert [browser.begin().status_code for _ in range(3)] == [502] * 3
+    told = [record["detail"] for record in browser.desk.records if record["event"] == "sign_in_refused"]
+    assert [(each["provider"], each["why"], bool(each["said"])) for each in told] == [("sso", "provider", True)] * 3
+    assert [each["log_level"] for each in logged] == ["warning"]
+    assert "at the provider sso" in logged[0]["event"]
 
 
 def test_a_document_that_is_not_the_providers_takes_no_good_ones_place(
@@ -466,3 +472,4 @@ def test_an_address_is_the_first_accounts_that_came_with_it(browser: Browser, de
     browser.sign_in()
     found = [accounts.get(desk.store, f"human:sso:{name}") for name in ("alice", "alice2")]
     assert [account and account.person for account in found] == ["alice", None]
+    assert [record["detail"]["person"] for record in desk.records if record["event"] == "signed_in"] == ["alice", None]

@@ -52,7 +52,8 @@ class Account:
         """Whether the provider's last word on her still counts at `now`, without asking again."""
         if self.ended_at is not None:
             return False
-        until = self.checked_at + LAST_WORD_S if self.renewable else self.signed_in_at + SIGN_IN_S
+        # A sign-in that follows a revocation may be ahead of the clock; the provider's word never is.
+        until = self.checked_at + LAST_WORD_S if self.renewable else min(self.signed_in_at, self.checked_at) + SIGN_IN_S
         return now < until
 
 

@@ -5,7 +5,7 @@ The bounds, for a person who leaves or loses a group at the provider:
 * In the background everybody with a grant or a session is asked about every 5 minutes (`CHECK_S`), and the runtime
   calls every 30 seconds. From the provider's answer on, nothing that acts in her name works.
 * Whoever refreshes a token is asked about at once; only an answer that is under way or 2 seconds old (`SHARED_S`) is
-  shared. So is whoever gets a code without a page, unless she has signed in within 3 seconds (`RETURN_S`).
+  shared. So is whoever gets a code without a page, unless the last word is of 3 seconds ago at most (`RETURN_S`).
 * While the provider cannot be asked its last word counts for an hour (`accounts.LAST_WORD_S`); then no token is
   issued and no session counts. An access token that was issued before lives on to its end. Asked in vain, it is left
   alone for 10 seconds (`PATIENCE_S`). An answer that says no, or cannot be believed, is none to go on by.
@@ -165,7 +165,7 @@ def _known(account: Account, now: int, key: tuple[str, str], cause: Cause) -> Ou
         return "answered"
     if cause == "background" and now - account.checked_at < CHECK_S:
         return "answered"
-    if cause == "silent" and now - account.signed_in_at < RETURN_S:
+    if cause == "silent" and now - account.checked_at < RETURN_S:
         return "answered"
     at, outcome = _ASKED.get(key, (0, "not_asked"))
     if outcome == "not_asked" or (outcome != "answered" and at <= account.checked_at):

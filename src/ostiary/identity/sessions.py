@@ -34,10 +34,14 @@ Cookie = Literal["session", "browser"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowserSession:
-    """A signed-in browser. `csrf` goes into each of its forms; `hash` names it in the store."""
+    """A signed-in browser. `csrf` goes into each of its forms; `hash` names it in the store.
+
+    `begun_at` is after whatever was revoked before it began, so perhaps a little ahead of the clock.
+    """
 
     account: Account
     hash: str
+    begun_at: int
     expires_at: int
     csrf: str = field(repr=False)
 
@@ -52,7 +56,9 @@ def current(control: Control, cookies: Mapping[str, str]) -> BrowserSession | No
     if found is None or not may_act(control, found.account) or not found.account.holds(now):
         return None
     csrf = _csrf(control, found.hash)
-    return BrowserSession(account=found.account, hash=found.hash, expires_at=found.expires_at, csrf=csrf)
+    return BrowserSession(
+        account=found.account, hash=found.hash, begun_at=found.created_at, expires_at=found.expires_at, csrf=csrf
+    )
 
 
 def may_act(control: Control, account: Account) -> bool:

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from ostiary.control import Person
 from ostiary.errors import OstiaryError
 from ostiary.identity import attempts, discovery, oidc, presets, sessions
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BrowserSession",
+    "LegFailedError",
     "Redirect",
     "SignInError",
     "begin",
@@ -39,6 +42,8 @@ __all__ = [
     "sign_out",
     "withdraw",
 ]
+
+log = structlog.get_logger()
 
 FLOW_S: Final = 600
 MAX_TARGET: Final = 4096
@@ -56,6 +61,17 @@ class SignInError(OstiaryError):
         super().__init__(message)
 
 
+class LegFailedError(SignInError):
+    """The provider did not sign anybody in, or could not. `target` is where this very browser was to go on to.
+
+    `error` and `description` are what a client is told that had asked for the sign-in (RFC 6749 section 4.1.2.1).
+    """
+
+    def __init__(self, status: int, message: str, *, target: str, error: str, description: str) -> None:
+        super().__init__(status, message)
+        self.target, self.error, self.description = target, error, description
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
     """Where to send the browser, and the `Set-Cookie` fields to send along."""
@@ -68,9 +84,9 @@ class Redirect:
 
 
 def begin(control: Control, provider: str, target: str, cookies: Mapping[str, str], *, client: str = "") -> Redirect:
-    """Send a browser to a provider, to come back to `target`, a path and query of ours. Raises `SignInError`.
+    """Send a browser to a provider, to come back to `target`, a path and query of ours.
 
-    `client` is the address that the data plane saw.
+    `client` is the address that the data plane saw. Raises `LegFailedError`, or another `SignInError`.
     """
     section = control.config.providers.get(provider)
     if section is None:
@@ -82,9 +98,8 @@ def begin(control: Control, provider: str, target: str, cookies: Mapping[str, st
     state, nonce, verifier = sessions.new_secret(), sessions.new_secret(), sessions.new_secret()
     try:
         url = oidc.authorization_url(control, section, state=state, nonce=nonce, verifier=verifier)
-    except ProviderError:
-        status, _, message = _REFUSALS[ProviderError]
-        raise SignInError(status, message) from None
+    except ProviderError as error:
+        raise _refusal(control, provider, target, client, None, error) from None
     now = control.now()
     browser = sessions.cookie(control.config, "browser", cookies)
     fresh = browser is None
@@ -104,7 +119,10 @@ def begin(control: Control, provider: str, target: str, cookies: Mapping[str, st
 
 
 def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, str], *, client: str = "") -> Redirect:
-    """Take a browser that comes back from a provider, and sign the person in. Raises `SignInError`."""
+    """Take a browser that comes back from a provider, and sign the person in.
+
+    Raises `LegFailedError`, or another `SignInError`.
+    """
     flow, section = _flow(control, query, cookies, client)
     principal: str | None = None
     try:
@@ -115,9 +133,8 @@ def callback(control: Control, query: Mapping[str, str], cookies: Mapping[str, s
         if accounts.disabled(control.store, [principal] if person is None else [principal, person]):
             raise _DisabledError
     except tuple(_REFUSALS) as error:
-        status, why, message = _REFUSALS[type(error)]
-        _record_refusal(control, flow, client, principal, why, error)
-        raise SignInError(status, message) from None
+        raise _refusal(control, flow.provider, flow.target, client, principal, error) from None
+    _LOGGED.pop((str(control.store.path.database), flow.provider), None)
     account = _account(control, flow.provider, said, answer, person)
     return _let_in(control, flow, account, answer, by_email=by_email, cookies=cookies)
 
@@ -141,15 +158,19 @@ def _flow(
         why = ("no_provider", f"The sign-in provider is no longer in use. {_AGAIN}")
     if why is not None or section is None:
         code, message = why or ("no_provider", _AGAIN)
-        _record_refusal(control, flow, client, None, code, None)
+        _record_refusal(control, flow.provider, client, None, code, None)
         raise SignInError(400, message)
     return flow, section
 
 
 def _ask(control: Control, section: ProviderSection, flow: Flow, query: Mapping[str, str]) -> oidc.Answer:
     oidc.check_response_issuer(discovery.metadata(control, section), query.get("iss"))
-    code = query.get("code")
-    if "error" in query or not code:
+    code, refused = query.get("code"), query.get("error")
+    if refused and not code:
+        if refused in _NOT_NOW:
+            raise ProviderError("the provider says that it can sign nobody in just now")
+        raise _TurnedAwayError("the provider did not sign the person in")
+    if refused or not code:
         raise oidc.GrantEndedError("the provider did not sign the person in")
     return oidc.exchange(control, section, code=code, verifier=flow.verifier, nonce=flow.nonce)
 
@@ -198,9 +219,12 @@ def _let_in(
 ) -> Redirect:
     before = accounts.get(control.store, account.id)
     now, secret = account.signed_in_at, sessions.new_secret()
-    detail = {"provider": account.provider, "person": account.person, "refreshable": account.renewable}
     by = Person(id=account.id)
-    control.record("control", "signed_in", by, principal=_principal(account.id), decision="allow", detail=detail)
+
+    def tell(settled: Account) -> None:
+        detail = {"provider": settled.provider, "person": settled.person, "refreshable": settled.renewable}
+        control.record("control", "signed_in", by, principal=_principal(settled.id), decision="allow", detail=detail)
+
     old = sessions.cookie(control.config, "session", cookies)
     kept = accounts.sign_in(
         control.store,
@@ -211,6 +235,7 @@ def _let_in(
         ),
         by_email=by_email,
         replaces=None if old is None else sessions.digest(old),
+        tell=tell,
     )
     try:
         enforce_lost_groups(control, kept)
@@ -273,26 +298,71 @@ def withdraw(control: Control, session: BrowserSession, client: str) -> bool:
 # Refusals -------------------------------------------------------------------------------------------------------------
 
 
+class _TurnedAwayError(OstiaryError):
+    """The provider refuses the person, or she went no further there."""
+
+
 class _DisabledError(OstiaryError):
     """An operator disabled the person."""
 
 
+#: Errors by which a provider says that it is in trouble itself (RFC 6749 section 4.1.2.1).
+_NOT_NOW: Final = frozenset(("server_error", "temporarily_unavailable"))
+_DOWN: Final = (
+    "The sign-in provider cannot be reached, or does not answer as it should. Try again in a moment; if that does not"
+    " help, tell whoever runs this gateway."
+)
+_TURNED_AWAY: Final = f"The sign-in provider did not sign you in. {_AGAIN}"
+#: The first that an error is counts.
 _REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str]]] = {
-    ProviderError: (502, "provider", "The sign-in provider cannot be reached just now. Try again in a moment."),
-    oidc.GrantEndedError: (403, "provider_refused", f"The sign-in provider did not sign you in. {_AGAIN}"),
+    ProviderError: (502, "provider", _DOWN),
+    _TurnedAwayError: (403, "provider_refused", _TURNED_AWAY),
+    oidc.GrantEndedError: (403, "provider_refused", _TURNED_AWAY),
     oidc.NotBelievedError: (400, "not_believed", f"The sign-in provider's answer cannot be trusted. {_AGAIN}"),
     presets.NotOursError: (403, "not_ours", "Your account is not one that may sign in here."),
     _DisabledError: (403, "disabled", "Your access to this gateway has been disabled."),
 }
+#: What a client is told of these, with the code of RFC 6749.
+_TOLD_BACK: Final[Mapping[type[Exception], tuple[str, str]]] = {
+    ProviderError: (
+        "temporarily_unavailable",
+        "the sign-in provider cannot be reached, or does not answer as it should",
+    ),
+    _TurnedAwayError: ("access_denied", "the sign-in provider did not sign the person in"),
+}
+#: By store and provider: the faults that were logged since somebody signed in there last.
+_LOGGED: Final[dict[tuple[str, str], set[str]]] = {}
+_MAX_LOGGED: Final = 20
+
+
+def _refusal(
+    control: Control, provider: str, target: str, client: str, principal: str | None, error: Exception
+) -> SignInError:
+    """Return what the person is told of an error, once it is recorded."""
+    status, why, message = next(found for kind, found in _REFUSALS.items() if isinstance(error, kind))
+    _record_refusal(control, provider, client, principal, why, error)
+    if isinstance(error, ProviderError):
+        _log_once(control, provider, error)
+    for kind, (code, description) in _TOLD_BACK.items():
+        if isinstance(error, kind):
+            return LegFailedError(status, message, target=target, error=code, description=description)
+    return SignInError(status, message)
+
+
+def _log_once(control: Control, provider: str, error: ProviderError) -> None:
+    told = _LOGGED.setdefault((str(control.store.path.database), provider), set())
+    if str(error) not in told and len(told) < _MAX_LOGGED:
+        told.add(str(error))
+        log.warning(f"nobody can sign in at the provider {provider}: {error}")
 
 
 def _record_refusal(
-    control: Control, flow: Flow, client: str, principal: str | None, why: str, error: Exception | None
+    control: Control, provider: str, client: str, principal: str | None, why: str, error: Exception | None
 ) -> None:
     count = attempts.refusals_to_tell(control, client)
     if count is None:
         return
-    detail: dict[str, Any] = {"provider": flow.provider, "why": why}
+    detail: dict[str, Any] = {"provider": provider, "why": why}
     if error is not None and str(error):
         detail["said"] = str(error)
     if count > 1:

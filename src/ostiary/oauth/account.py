@@ -147,6 +147,8 @@ def _read(text: str) -> dict[str, str]:
 def _guarded(go: Callable[[], Response]) -> Response:
     try:
         return go()
+    except signin.LegFailedError:
+        raise  # a client may have asked for the sign-in, and then it is told
     except signin.SignInError as error:
         return refused(page("error", status=error.status, message=error.message), "sign_in")
 

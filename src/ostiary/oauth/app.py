@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as StarletteRoute
 
 from ostiary.errors import OperationError
-from ostiary.identity.signin import SignInError
+from ostiary.identity.signin import LegFailedError, SignInError
 from ostiary.oauth import account, authorize, inspection, tokenendpoint
 from ostiary.oauth.clients import Clients
 from ostiary.oauth.metadata import metadata
@@ -90,12 +90,15 @@ def _handlers(control: Control) -> Mapping[str, Handler]:
         "register": lambda asked: registration.register(control, asked),
         "authorize": lambda asked: authorize.ask(control, clients, asked),
         "decide": lambda asked: authorize.decide(control, clients, asked),
-        **{name: partial(_for_people, control, endpoint) for name, endpoint in account.ENDPOINTS.items()},
+        **{name: partial(_for_people, control, clients, endpoint) for name, endpoint in account.ENDPOINTS.items()},
     }
 
 
-def _for_people(control: Control, endpoint: account.Endpoint, asked: Asked) -> Response:
-    return endpoint(control, asked.query, asked.cookies, asked.body, asked.client)
+def _for_people(control: Control, clients: Clients, endpoint: account.Endpoint, asked: Asked) -> Response:
+    try:
+        return endpoint(control, asked.query, asked.cookies, asked.body, asked.client)
+    except LegFailedError as failed:
+        return authorize.sign_in_failed(control, clients, failed, asked)
 
 
 async def _asked(request: Request) -> Asked | None:

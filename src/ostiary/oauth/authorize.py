@@ -68,6 +68,23 @@ def decide(control: Control, clients: Clients, asked: Asked) -> Response:
         return _send_back(control, error)
 
 
+def sign_in_failed(control: Control, clients: Clients, failed: signin.LegFailedError, asked: Asked) -> Response:
+    """End what a sign-in was begun for, as the provider signed nobody in: a client's request, or only a page.
+
+    The request is read anew, so that the answer goes nowhere but to an address that its client has now.
+    """
+    path, _, query = failed.target.partition("?")
+    try:
+        if path == PATH:
+            wish = read(control, clients, query, asked.client)
+            back(wish, failed.error, failed.description)
+    except BackError as error:
+        return _send_back(control, error)
+    except OAuthError:
+        pass  # there is no telling whose request it was
+    return page("error", status=failed.status, message=failed.message)
+
+
 def _ask(control: Control, clients: Clients, asked: Asked) -> Response:
     wish = read(control, clients, asked.query, asked.client)
     session = None if "login" in wish.prompt else _session(control, asked)
@@ -115,7 +132,7 @@ def _session(control: Control, asked: Asked) -> BrowserSession | None:
 def _is_current(control: Control, session: BrowserSession) -> bool:
     with control.store.reading() as connection:
         ended = epochs.floor(connection, [("subject", session.account.id)])
-    return session.account.signed_in_at >= ended
+    return session.begun_at > ended
 
 
 def _whose_form(control: Control, asked: Asked) -> tuple[BrowserSession, Parameters]:
@@ -288,7 +305,10 @@ def _sign_in(control: Control, wish: Wish, asked: Asked) -> Response:
     providers = list(control.config.providers)
     if len(providers) != 1:
         return page("choose_provider", providers=providers, target=target)
-    return _to(signin.begin(control, providers[0], target, asked.cookies, client=asked.client))
+    try:
+        return _to(signin.begin(control, providers[0], target, asked.cookies, client=asked.client))
+    except signin.LegFailedError as failed:
+        back(wish, failed.error, failed.description)
 
 
 def _satisfied(query: str) -> str:

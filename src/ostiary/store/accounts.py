@@ -18,7 +18,7 @@ from ostiary.store import epochs
 from ostiary.store.tables import accounts, browser_sessions, consents, families, flows, people_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ostiary.control import Epoch
     from ostiary.store import Store
@@ -100,12 +100,21 @@ def refresh_token(store: Store, account_id: str) -> str | None:
 
 
 def sign_in(
-    store: Store, account: Account, tokens: Tokens, session: Session, *, by_email: bool, replaces: str | None
+    store: Store,
+    account: Account,
+    tokens: Tokens,
+    session: Session,
+    *,
+    by_email: bool,
+    replaces: str | None,
+    tell: Callable[[Account], object] = lambda _: None,
 ) -> Kept:
     """Keep the account as it is now, and its new browser session in place of the one called `replaces`.
 
     `account.person` is whom she may be in `people`; found `by_email` she is it only if no other account is already.
-    Groups that she lost since end what clients were granted.
+    Groups that she lost since end what clients were granted. What was revoked up to now stays so: the sign-in and its
+    session are later than that, by seconds if they must be. `tell` is given the account as it will be kept; if it
+    raises, nothing is.
     """
     place, kept = f"account {account.id}", f"session {session.hash}"
     refresh = None if tokens.refresh is None else store.sealing.seal(tokens.refresh.encode(), place)
@@ -114,18 +123,21 @@ def sign_in(
         before = _get(connection, account.id)
         taken = sa.select(accounts.c.id).where(accounts.c.person == account.person, accounts.c.id != account.id)
         person = None if by_email and connection.execute(taken).first() is not None else account.person
-        row = {**_said(account), "person": person, "refresh": refresh, "signed_in_at": account.signed_in_at}
-        row["ended_at"] = None
+        found = _kept(connection, before, replace(account, person=person), now=account.signed_in_at)
+        since = max(account.signed_in_at, epochs.floor(connection, [("subject", account.id)]) + 1)
+        settled = replace(found.account, signed_in_at=since)
+        tell(settled)
+        row = {**_said(settled), "person": person, "refresh": refresh, "signed_in_at": since, "ended_at": None}
         new = {"id": account.id, "provider": account.provider, "subject": account.subject}
         connection.execute(insert(accounts).values(**new, **row).on_conflict_do_update(["id"], set_=row))
         old = browser_sessions.c.expires_at <= account.signed_in_at
         if replaces is not None:
             old |= browser_sessions.c.hash == replaces
         connection.execute(sa.delete(browser_sessions).where(old))
-        times = {"created_at": session.created_at, "expires_at": session.expires_at}
+        times = {"created_at": max(session.created_at, since), "expires_at": session.expires_at}
         values = {"hash": session.hash, "account": account.id, "id_token": id_token, **times}
         connection.execute(sa.insert(browser_sessions).values(values))
-        return _kept(connection, before, replace(account, person=person), now=account.signed_in_at)
+        return replace(found, account=settled)
 
 
 def keep_refresh_token(store: Store, account_id: str, before: str, after: str) -> None:
