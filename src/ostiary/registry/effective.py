@@ -30,7 +30,7 @@ __all__ = ["Effective", "effective", "from_file", "keys_of_token", "merge", "own
 Suspended = Literal["agent_suspended", "owner_inactive"]
 SUSPENDED: Final[Mapping[Suspended, str]] = {
     "agent_suspended": "it is suspended, or its registration has expired",
-    "owner_inactive": "nobody live answers for it",
+    "owner_inactive": "nobody live answers for it: its owner signs in, or `ostiary people confirm OWNER`",
 }
 """The reasons in words."""
 
