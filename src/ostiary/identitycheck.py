@@ -12,6 +12,7 @@ from ostiary.addresses import is_loopback, split_address
 from ostiary.configidentity import PLATFORM_ISSUERS
 from ostiary.confignodes import Checks, below, entries, items, text
 from ostiary.fields import RESERVED_ISSUERS
+from ostiary.identity.presets import has_everybody
 from ostiary.policy.names import LOCAL, listed, nearest
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class _Checks(Checks):
     def providers(self) -> None:
         providers = entries(below(self.root, "identity", "providers"))
         for entry in providers:
-            self.addresses(entry.node, "provider")
+            if not self.everybody(entry):
+                self.addresses(entry.node, "provider")
             scopes = entry.node.get("scopes")
             if scopes is not None and scopes.items and "openid" not in {item.text for item in items(scopes)}:
                 message = "without the scope `openid` nobody is signed in"
@@ -105,6 +107,16 @@ class _Checks(Checks):
             message = "where people sign in, their browsers must be told `https://`"
             hint = "write `https://…`; plain http is taken on this machine only"
             self.problems.append(url.problem(message, hint))
+
+    def everybody(self, entry: Entry) -> bool:
+        """Refuse a provider of the whole world without the domains that are ours: nobody could sign in there."""
+        node, preset = entry.node, text(entry.node.get("preset")) or ""
+        if node.get("email_domains") is not None or not has_everybody(preset, text(node.get("issuer")) or ""):
+            return False
+        message = f"anybody can have an account at this `{preset}`, so without `email_domains` nobody may sign in"
+        hint = "add `email_domains: [example.com]`, with the domains of your organisation"
+        self.problems.append(replace(entry.problem(message, hint), key=f"{node.key}.email_domains"))
+        return True
 
     def one_of(self, node: Node | None, *names: str) -> None:
         """Refuse a mapping that has none of `names`, or several."""

@@ -120,6 +120,11 @@ class Desk:
         made = {name: PersonSection.model_validate(person) for name, person in people.items()}
         self._config = replace(self._config, people=made)
 
+    def change_provider(self, **members: Any) -> None:
+        """Let the provider's section be what no file could say."""
+        made = {"sso": self._config.providers["sso"].model_copy(update=members)}
+        self._config = replace(self._config, providers=made)
+
     def events(self) -> list[str]:
         """Return the events recorded so far."""
         return [record["event"] for record in self.records]

@@ -117,6 +117,19 @@ def test_what_is_not_written_has_a_safe_default(tmp_path: Path) -> None:
     assert (oauth.allowed_client_id_domains, oauth.default_ceiling) == ((), ("read", "query"))
 
 
+@pytest.mark.parametrize(
+    "provider_",
+    [
+        "preset: google, issuer: https://accounts.google.com, client_id: x, email_domains: [example.com]",
+        "preset: entra, issuer: https://login.microsoftonline.com/common/v2.0, client_id: x, email_domains: [a.test]",
+        "preset: entra, issuer: https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0, client_id: x",
+        "preset: generic, issuer: https://sso.test/common/v2.0, client_id: x",
+    ],
+)
+def test_a_provider_of_one_organisation_or_of_named_domains_is_taken(tmp_path: Path, provider_: str) -> None:
+    assert "sso" in load(write(tmp_path, with_sections(**provider(provider_)))).providers
+
+
 @pytest.mark.parametrize(("word", "meant"), [("on", True), ("'on'", True), ("true", True), ("off", False), ("false", False)])  # fmt: skip
 def test_a_switch_is_a_word_or_a_boolean(tmp_path: Path, word: str, meant: bool) -> None:
     config = load(write(tmp_path, with_sections(oauth=f"oauth: {{dynamic_registration: {word}}}\n")))
@@ -297,6 +310,9 @@ REFUSED = [
     ("one workload, agent and service", {"agents": AGENT_AND_SERVICE}, "services.b.credentials[0].federated.subject", "this workload is already agent `a`", "keep one of them, or give one an audience of its own"),
     ("credentials of an external agent", {**identity(ROBOTS), **agent(f"issuer: robots, subject: a, credentials: §[{{private_key_jwt: {{{KEYS}}}}}]")}, "agents.bot.credentials", "the tokens of this agent come from `robots`, so it gets none here", "remove `credentials`, or `issuer` and `subject`"),
     ("credentials of an external service", {**identity(ROBOTS.replace("agent", "service")), "services": f"services: {{batch: {{owner: alice, issuer: robots, subject: a, credentials: §[{{private_key_jwt: {{{KEYS}}}}}]}}}}\n"}, "services.batch.credentials", "the tokens of this service come from `robots`, so it gets none here", "remove `credentials`, or `issuer` and `subject`"),
+    ("google for the whole world", identity("{providers: {§sso: {preset: google, issuer: https://accounts.google.com, client_id: x, claims: {email: email}}}}"), "identity.providers.sso.email_domains", "anybody can have an account at this `google`, so without `email_domains` nobody may sign in", "add `email_domains: [example.com]`, with the domains of your organisation"),
+    ("every tenant of entra", identity("{providers: {§sso: {preset: entra, issuer: https://login.microsoftonline.com/common/v2.0, client_id: x}}}"), "identity.providers.sso.email_domains", "anybody can have an account at this `entra`, so without `email_domains` nobody may sign in", "add `email_domains: [example.com]`, with the domains of your organisation"),
+    ("every organisation of entra", identity("{providers: {§sso: {preset: entra, issuer: https://login.microsoftonline.com/organizations/v2.0, client_id: x}}}"), "identity.providers.sso.email_domains", "anybody can have an account at this `entra`, so without `email_domains` nobody may sign in", "add `email_domains: [example.com]`, with the domains of your organisation"),
     ("deputy", agent("deputy: §bob"), "agents.bot.deputy", "`bob` is not declared in `people`", "declare it in `people`"),
     ("clients of a provider", {**provider(PROVIDER), **agent("clients: {§sso: [ide]}")}, "agents.bot.clients.sso", "`sso` is a provider: who signs in there comes through clients of `local`", "write `local: […]`"),
     ("one local client, two agents", {"agents": f"agents: {{a: {{owner: alice, {CEILING}, clients: {{local: [x]}}}}, b: {{owner: alice, {CEILING}, clients: {{local: [§x]}}}}}}\n"}, "agents.b.clients.local[0]", "the client `x` of `local` already stands for `a`", "a client is one agent"),

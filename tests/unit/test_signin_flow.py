@@ -69,7 +69,7 @@ def test_the_provider_is_asked_with_pkce_nonce_and_state(browser: Browser, provi
     again = query_of(browser.begin().headers["location"])
     assert begun["code_challenge_method"] == "S256"
     assert begun["redirect_uri"] == "http://127.0.0.1:8811/oauth/callback"
-    assert begun["scope"] == "openid email profile"
+    assert begun["scope"] == "openid email profile offline_access"
     assert all(len(begun[name]) == 43 for name in ("state", "nonce", "code_challenge"))
     assert all(begun[name] != again[name] for name in ("state", "nonce", "code_challenge"))
 

@@ -88,6 +88,19 @@ SAID: dict[str, tuple[str, str | None, str | None, tuple[str, ...] | None, str |
 }
 
 
+@pytest.mark.parametrize(
+    ("listed", "more"),
+    [(["openid", "offline_access"], " offline_access"), (["openid", "email"], ""), (None, "")],
+    ids=str,
+)
+def test_a_refresh_token_is_asked_for_where_the_provider_lists_how(
+    provider: Provider, tmp_path: Path, listed: list[str] | None, more: str
+) -> None:
+    provider.set(discovery={"scopes_supported": listed})
+    asked = query_of(Browser(desk_for("generic", provider, tmp_path), provider).begin().headers["location"])
+    assert asked["scope"] == f"openid email profile{more}"
+
+
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_each_kind_signs_people_in_and_is_asked_again(name: str, provider: Provider, tmp_path: Path) -> None:
     provider.replay(name)
@@ -143,8 +156,10 @@ def test_where_everybody_has_an_account_only_ours_may_come(
 ) -> None:
     provider.replay(name)
     provider.set(id_token=id_token, userinfo=dict.fromkeys(id_token))
-    browser = Browser(desk_for(name, provider, tmp_path, email_domains=domains), provider)
-    assert browser.sign_in().status_code == status
+    desk = desk_for(name, provider, tmp_path, email_domains=domains or ["example.com"])
+    if domains is None:
+        desk.change_provider(email_domains=None)
+    assert Browser(desk, provider).sign_in().status_code == status
 
 
 def test_one_tenant_of_entra_has_an_issuer_of_its_own(provider: Provider, tmp_path: Path) -> None:

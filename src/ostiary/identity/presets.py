@@ -33,7 +33,10 @@ class NotOursError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """How one kind of provider differs. `groups` and `email` are claims, `scopes` are asked for where supported."""
+    """How one kind of provider differs. `groups` and `email` are claims.
+
+    `scopes` are asked for unless the provider lists others only, `listed` where it lists them.
+    """
 
     groups: str | None = None
     email: str = "email"
@@ -42,6 +45,7 @@ class Preset:
     subject: str = "sub"
     """The claim that stays the same for a person, whichever client asks."""
     scopes: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     """What else the authorization request carries."""
     rooted_groups: bool = False
@@ -53,7 +57,8 @@ class Preset:
 
 
 PRESETS: Final[Mapping[str, Preset]] = {
-    "generic": Preset(),
+    # Many give a refresh token for this only, and without one nobody hears of a person who left.
+    "generic": Preset(listed=("offline_access",)),
     # Entra's `sub` is another for each client, `oid` is the person's. It lists 200 groups at most, and an address is
     # the tenant's word until `xms_edov` says that the domain is its own.
     "entra": Preset(groups="groups", verified="xms_edov", subject="oid", scopes=("offline_access",), templated=True),
@@ -84,6 +89,12 @@ def is_for_all_tenants(section: ProviderSection, issuer: str) -> bool:
     return any(issuer.replace(_TENANT, every) == section.issuer for every in _ALL_TENANTS)
 
 
+def has_everybody(preset: str, issuer: str) -> bool:
+    """Whether anybody in the world may have an account at a provider that is configured so."""
+    kind = PRESETS.get(preset, Preset())
+    return kind.hosted or (kind.templated and not set(_ALL_TENANTS).isdisjoint(issuer.split("/")))
+
+
 def expected_issuer(issuer: str, claims: Mapping[str, Any]) -> str | None:
     """Return what `iss` must be in a token with these claims, None where the template cannot be filled in."""
     if _TENANT not in issuer:
@@ -96,7 +107,9 @@ def expected_issuer(issuer: str, claims: Mapping[str, Any]) -> str | None:
 
 def scopes(section: ProviderSection, supported: frozenset[str] | None) -> str:
     """Return the scopes to ask for; `supported` is what the provider lists, if it does."""
-    extra = [scope for scope in PRESETS[section.preset].scopes if supported is None or scope in supported]
+    preset = PRESETS[section.preset]
+    extra = [scope for scope in preset.scopes if supported is None or scope in supported]
+    extra += [scope for scope in preset.listed if supported is not None and scope in supported]
     return " ".join(dict.fromkeys(["openid", *section.scopes, *extra]))
 
 

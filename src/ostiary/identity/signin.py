@@ -169,7 +169,8 @@ def _ask(control: Control, section: ProviderSection, flow: Flow, query: Mapping[
     if refused and not code:
         if refused in _NOT_NOW:
             raise ProviderError("the provider says that it can sign nobody in just now")
-        raise _TurnedAwayError("the provider did not sign the person in")
+        why = f" (`{refused}`)" if refused in _KNOWN else ""
+        raise _TurnedAwayError(f"the provider did not sign the person in{why}")
     if refused or not code:
         raise oidc.GrantEndedError("the provider did not sign the person in")
     return oidc.exchange(control, section, code=code, verifier=flow.verifier, nonce=flow.nonce)
@@ -308,6 +309,10 @@ class _DisabledError(OstiaryError):
 
 #: Errors by which a provider says that it is in trouble itself (RFC 6749 section 4.1.2.1).
 _NOT_NOW: Final = frozenset(("server_error", "temporarily_unavailable"))
+#: What else it may say, as far as it is recorded (OpenID Connect Core section 3.1.2.6).
+_KNOWN: Final = frozenset(
+    ("access_denied", "invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type")
+) | {"account_selection_required", "consent_required", "interaction_required", "login_required"}
 _DOWN: Final = (
     "The sign-in provider cannot be reached, or does not answer as it should. Try again in a moment; if that does not"
     " help, tell whoever runs this gateway."
