@@ -22,6 +22,7 @@ def test_the_page_has_every_preset() -> None:
         ("a browser session", "8 hours", sessions.SESSION_S),
         ("until a person who left", "5 minutes", refresher.CHECK_S),
         ("until a person who left", "2 s", refresher.SHARED_S),
+        ("until a person who left", "3 s", refresher.RETURN_S),
         ("the provider's last word", "10 s", refresher.PATIENCE_S),
         ("the provider's last word", "60 minutes", accounts.LAST_WORD_S),
         ("a sign-in where the provider gives no refresh token", "8 hours", accounts.SIGN_IN_S),
