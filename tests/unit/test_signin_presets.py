@@ -96,6 +96,7 @@ SAID: dict[str, tuple[str, str | None, str | None, tuple[str, ...] | None, str |
 def test_a_refresh_token_is_asked_for_where_the_provider_lists_how(
     provider: Provider, tmp_path: Path, listed: list[str] | None, more: str
 ) -> None:
+    provider.replay("generic")
     provider.set(discovery={"scopes_supported": listed})
     asked = query_of(Browser(desk_for("generic", provider, tmp_path), provider).begin().headers["location"])
     assert asked["scope"] == f"openid email profile{more}"
