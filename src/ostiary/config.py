@@ -25,6 +25,7 @@ from ostiary.fields import (
     ActionClass,
     Argument,
     Bytes,
+    Email,
     Moment,
     Name,
     PemSource,
@@ -120,7 +121,7 @@ class AuditSection(Section):
 class PersonSection(Section):
     """A person: one who may own agents, services and servers."""
 
-    email: Word | None = None
+    email: Email | None = None
     """Where to reach the person. It identifies nobody."""
     issuer: Name | None = None
     """The provider, or the issuer (of `type: human`), that knows the person."""

@@ -103,8 +103,13 @@ class _Checks(Checks):
         """Check who owns what, and by which issuer each principal is known."""
         for section in ("agents", "services", "servers"):
             for entry in entries(self.root.get(section)):
-                for role in ("owner", "deputy"):
-                    self.refer(entry.node.get(role), self.names.people, "people")
+                owner, deputy = entry.node.get("owner"), entry.node.get("deputy")
+                for each in (owner, deputy):
+                    self.refer(each, self.names.people, "people")
+                if deputy is not None and text(deputy) is not None and text(deputy) == text(owner):
+                    message = f"`{deputy.text[:80]}` is the owner already, and a deputy stands in for the owner"
+                    self.problems.append(deputy.problem(message, "name somebody else, or remove `deputy`"))
+        self.addresses()
         for section, kind in _REGISTRIES:
             seen: dict[str, str] = {}
             for entry in entries(self.root.get(section)):
@@ -117,6 +122,19 @@ class _Checks(Checks):
                     message = f"`{entry.name}` and `{seen[principal]}` are the same principal, `{principal[:120]}`"
                     self.problems.append(place.problem(message, "keep one of them"))
                 seen.setdefault(principal, entry.name)
+
+    def addresses(self) -> None:
+        """Refuse one address for two people: who signs in with it is one of them."""
+        seen: dict[str, str] = {}
+        for entry in entries(self.root.get("people")):
+            email = entry.node.get("email")
+            address = text(email)
+            if email is None or address is None:
+                continue
+            first = seen.setdefault(address.lower(), entry.name)
+            if first != entry.name:
+                message = f"`{address[:80]}` is already the address of `{first}`"
+                self.problems.append(email.problem(message, "give each person an address of their own"))
 
     def known_by(self, entry: Entry, section: str, kind: str) -> None:
         issuer, subject = entry.node.get("issuer"), entry.node.get("subject")
@@ -176,6 +194,22 @@ class _Checks(Checks):
             if pins is not None and pins.switch() is False:
                 message = f"tools of `{entry.name}` are not pinned: a changed definition is not noticed"
                 self.warnings.append(pins.problem(message))
+        self.stored_credentials()
+
+    def stored_credentials(self) -> None:
+        """Refuse one credential in `Authorization` and in another header: a bearer token looks different in each."""
+        first: dict[str, tuple[str, str]] = {}
+        for entry in entries(self.root.get("servers")):
+            identity = entry.node.get("identity")
+            credential, header = below(identity, "credential"), below(identity, "header")
+            name = text(credential)
+            if credential is None or name is None or (header is not None and text(header) is None):
+                continue
+            place, wanted = header or credential, text(header) or "Authorization"
+            server, before = first.setdefault(name, (entry.name, wanted))
+            if (before.lower() == "authorization") != (wanted.lower() == "authorization"):
+                message = f"`{name[:80]}` goes into `{before[:80]}` for `{server}`, so not into `{wanted[:80]}` too"
+                self.problems.append(place.problem(message, "set the value under a second name, and write that here"))
 
     def doors(self) -> None:
         """Check the addresses of the two doors against one another, and how far they reach."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import ssl
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ostiary.errors import Problem
+    from ostiary.policy.names import Names
 
 _STAND_IN_GATEWAY = {"listen": "127.0.0.1:8811", "url": "http://127.0.0.1:8811"}
 """The gateway of a partial file that has none: nothing listens, but a snapshot names one."""
@@ -74,10 +76,11 @@ class _Reader:
         self.problems.extend(secrets_in(root))
         document = self.document(root)
         names = replace(declared(root, partial=self.partial), assumed=self.assumed)
-        check(root, names, self.problems, self.warnings)
+        self.checks(root, names)
         keys, credential_keys = self.keys(root), self.credential_keys(root)
         self.authorities(root)
         self.tls(root, document)
+        self.expired(root, document)
         rules = read_policies(self.policies(root.get("policy")), names, self.problems, self.warnings)
         if document is None or self.problems:
             return None
@@ -106,7 +109,6 @@ class _Reader:
     def document(self, root: Node) -> Document | None:
         """Return the typed sections. The policy has a reader of its own."""
         typed = replace(root, entries=tuple(entry for entry in root.entries if entry.name != "policy"))
-        self.problems.extend(empty_values(typed))
         data = to_data(typed)
         if self.partial:
             data.setdefault("gateway", _STAND_IN_GATEWAY)
@@ -115,6 +117,19 @@ class _Reader:
         except ValidationError as error:
             self.problems.extend(problems_of(error, typed, Document))
             return None
+        finally:
+            self.add(empty_values(typed))
+
+    def checks(self, root: Node, names: Names) -> None:
+        """Check what no single value can show."""
+        found: list[Problem] = []
+        check(root, names, found, self.warnings)
+        self.add(found)
+
+    def add(self, found: Sequence[Problem]) -> None:
+        """Add problems, but not of values that have one already: what is not even a name is not declared either."""
+        told = {(each.file, each.line, each.column, each.key) for each in self.problems if not each.secret}
+        self.problems.extend(each for each in found if (each.file, each.line, each.column, each.key) not in told)
 
     def keys(self, root: Node) -> dict[str, tuple[Key, ...]]:
         """Return the keys of each issuer. Explaining a partial file needs none, so none are read for it."""
@@ -154,7 +169,7 @@ class _Reader:
         try:
             return read_keys(path, algorithms)
         except JwksError as error:
-            self.problems.append(file.problem(f"the key set `{name[:200]}` {error}"))
+            self.problems.append(file.problem(f"the key set `{name[:200]}` cannot be used: {error}", error.hint))
             return None
 
     def authorities(self, root: Node) -> None:
@@ -188,6 +203,15 @@ class _Reader:
         parts = split_address(document.gateway.url.partition("://")[2])
         for doubt in tls.doubts(pair.leaf, parts[0] if parts else ""):
             self.warnings.append((node.get("cert") or node).problem(doubt))
+
+    def expired(self, root: Node, document: Document | None) -> None:
+        """Tell of agents whose time is over."""
+        now = time.time()
+        for name, agent in ({} if document is None else document.agents).items():
+            expires = below(root, "agents", name, "expires")
+            if expires is not None and agent.expires is not None and agent.expires <= now:
+                message = f"`{name}` has expired: it gets no token, and its calls are refused"
+                self.warnings.append(expires.problem(message, "write a later date, or remove the agent"))
 
     def policies(self, policy: Node | None) -> list[Node]:
         """Return the documents of rules: the one in place, or those in the files that are named."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from ostiary.errors import Problem
-from ostiary.fields import describe
+from ostiary.fields import describe, is_duration, is_reference
 from ostiary.policy.names import listed, nearest
 from ostiary.yamlsource import KIND_WORDS, Entry, Node
 
@@ -31,6 +31,28 @@ NOT_IN_THIS_VERSION: tuple[tuple[str, ...], ...] = (
 
 TAGS = ("(word)", "(stored)")
 """How pydantic tells apart what a value that may be a word or a mapping was read as. They are no part of the file."""
+
+_FORMS = {
+    ("", "people"): "write `NAME: {email: …}`, one line for each person",
+    ("identity", "providers"): "write `NAME: {issuer: …, client_id: …}`, one for each provider",
+    ("identity", "issuers"): "write `NAME: {issuer: …, jwks: …, algorithms: […], type: …}`, one for each issuer",
+    ("", "agents"): "write `NAME: {owner: …, ceiling: …}`, one for each agent",
+    ("", "services"): "write `NAME: {owner: …}`, one for each service",
+    ("", "servers"): "write `NAME: {url: …, owner: …, pins: off}`, one for each server",
+    ("claims",): "write `claims: {groups: groups}`",
+    ("jwks",): "write `jwks: {file: PATH}` or `jwks: {url: URL}`",
+    ("private_key_jwt",): "write `private_key_jwt: {jwks: {file: PATH}}`",
+    ("federated",): "write `federated: {preset: …, subject: …}`",
+    ("credentials",): "write a list: `- private_key_jwt: …` or `- federated: …`",
+    ("clients",): "write `clients: {local: [ID]}`: client ids, by issuer",
+    ("ceiling",): "write `ceiling: {servers: […], classes: […]}`",
+}
+"""What a value of the wrong kind should look like, by the end of its path; the empty name is the top of the file."""
+_OTHERWISE = {
+    ("federated", "preset"): "for another platform leave `preset` out, and write `issuer`",
+    ("preset",): "`generic` is for every other OpenID provider",
+}
+"""What to write instead of a word that is not on the list, by the end of its path, where none is near."""
 
 _SECRET_WORDS = ("secret", "password", "passwd", "token", "api_key", "apikey", "private_key", "credential", "bearer")
 _WANTED = {
@@ -72,7 +94,7 @@ def _problem(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Proble
     if entry is not None and (detail["type"] == "extra_forbidden" or path[-1] == "[key]"):
         if detail["type"] == "extra_forbidden":
             return _unknown_key(entry, path, model)
-        message, hint, _ = _message(detail, node)
+        message, hint, _ = _message(detail, node, path)
         return entry.problem(message, hint)
     if detail["type"] == "missing":
         return _missing(node, entry, str(missing), model, path)
@@ -80,7 +102,7 @@ def _problem(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Proble
         return None  # told by `empty_values`
     if detail["type"] == "too_short" and node.items:
         return None  # there are items, but each of them has a problem of its own
-    message, hint, secret = _message(detail, node)
+    message, hint, secret = _message(detail, node, path)
     problem = node.problem(message, hint)
     return _hidden(problem) if secret else problem
 
@@ -112,7 +134,7 @@ def _locate(root: Node, path: Path) -> tuple[Node, Entry | None, str | int]:
     return node, entry, ""
 
 
-def _message(detail: ErrorDetails, node: Node) -> tuple[str, str, bool]:
+def _message(detail: ErrorDetails, node: Node, path: Path) -> tuple[str, str, bool]:
     """Return message, hint, and whether the value may be a secret."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in {"ostiary", "later", "secret"}:
@@ -121,14 +143,21 @@ def _message(detail: ErrorDetails, node: Node) -> tuple[str, str, bool]:
         hint = "put it in quotes" if kind == "string_type" and node.kind in {"number", "bool"} else ""
         if kind == "tuple_type" and node.kind == "string":
             hint = "write `[…]` around it"
+        hint = _by_end(_FORMS, path) or hint
         return f"expected {_WANTED[kind]}, found {KIND_WORDS[node.kind]}", hint, False
     if kind == "literal_error":
         allowed = _allowed(str(context["expected"]))
-        close = nearest(str(node.value), allowed)
+        close = nearest(str(node.value), allowed) or _by_end(_OTHERWISE, path)
         return f"{describe(detail['input'])} is not {listed(allowed)}", close, False
     if kind == "too_short":
         return "the list is empty", "name at least one, or remove the key", False
     return detail["msg"], "", False
+
+
+def _by_end(known: Mapping[tuple[str, ...], str], path: Path) -> str:
+    """Return what is known for an end of `path`, or nothing."""
+    names = ("", *(str(part) for part in path))
+    return next((told for end, told in known.items() if names[-len(end) :] == end), "")
 
 
 def _allowed(expected: str) -> list[str]:
@@ -140,11 +169,25 @@ def _unknown_key(entry: Entry, path: Path, model: type[BaseModel]) -> Problem:
         if len(later) == len(path) and all(want in ("*", part) for want, part in zip(later, path, strict=True)):
             return entry.problem(f"`{entry.name}` is not in this version", "remove it")
     known = _keys_at(model, path[:-1])
-    hint = nearest(entry.name, known) or (f"known here: {', '.join(f'`{key}`' for key in known)}" if known else "")
-    if any(word in entry.name.lower().replace("-", "_") for word in _SECRET_WORDS) and entry.node.kind == "string":
-        message = f"`{entry.name}` is not a key of this place, and a secret must not be written here"
-        return _hidden(entry.problem(message, "secrets are given as `env:NAME` or `file:PATH`, where one is asked for"))
-    return entry.problem(f"`{entry.name}` is not a key of this place", hint)
+    name, colon, _ = entry.name.partition(":")
+    if colon and name in known:
+        return entry.problem(f"a space is missing after `{name}:`", f"write `{name}: …`")
+    near = nearest(entry.name, known)
+    message = f"`{entry.name}` is not a key of this place"
+    if _may_hold_a_secret(entry):
+        given = "secrets are given as `env:NAME` or `file:PATH`" + ("" if near else ", where one is asked for")
+        message, hint = f"{message}, and a secret must not be written here", f"{near} {given}".strip()
+        return _hidden(entry.problem(message, hint))
+    hint = near or (f"known here: {', '.join(f'`{key}`' for key in known)}" if known else "")
+    return entry.problem(message, hint)
+
+
+def _may_hold_a_secret(entry: Entry) -> bool:
+    """Say whether an unknown key is called like a secret and its value could be one: no duration, and no reference."""
+    name, node = entry.name.lower().replace("-", "_"), entry.node
+    if node.kind != "string" or is_duration(node.text) or is_reference(node.text):
+        return False
+    return any(word in name for word in _SECRET_WORDS)
 
 
 def _missing(node: Node, entry: Entry | None, name: str, model: type[BaseModel], path: Path) -> Problem:

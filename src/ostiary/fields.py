@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from ostiary.yamlsource import switch_of
+
 ActionClass = Literal["read", "query", "update", "admin"]
 PrincipalType = Literal["human", "service", "agent"]
 
@@ -23,11 +25,14 @@ MAX_TTL_S = 3600
 MAX_GRANT_S = 90 * 24 * 3600
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_DURATION = re.compile(r"([1-9][0-9]{0,7})(s|m|h)\Z")
+_DURATION = re.compile(r"(-?[0-9]{1,8})(s|m|h|d)\Z")
+_DURATION_PATTERN = "^[1-9][0-9]*(s|m|h|d)$"
 _SIZE = re.compile(r"([1-9][0-9]{0,11})(B|KiB|MiB|GiB)\Z")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SWITCH_WORD = {"type": "string", "pattern": "^([oO][nN]|[oO][fF][fF])$"}
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\Z")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -67,9 +72,10 @@ def describe(value: Any) -> str:
 def _name(value: Any) -> str:
     text = text_of(value, "a name")
     if _NAME.match(text) is None:
-        refuse(
-            f"`{text[:80]}` is not a name", "use letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first"
-        )
+        form = "use letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first"
+        instead = {"*": "there are no wildcards: write each name", "@": f"a name is no address: {form}"}
+        hint = next((hint for sign, hint in instead.items() if sign in text), form)
+        refuse(f"`{text[:80]}` is not a name", hint)
     return text
 
 
@@ -88,12 +94,28 @@ def _word(value: Any) -> str:
 
 
 def _duration(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        refuse(f"{describe(value)} has no unit", f"write `{value}s`, `{value}m` or `{value}h`")
-    match = _DURATION.match(text_of(value, "a duration"))
-    if match is None:
-        refuse(f"{describe(value)} is not a duration", "write a number and a unit, as in `60s`, `10m` or `1h`")
+    hint = "write a number and a unit, as in `60s`, `10m`, `1h` or `30d`"
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    match = None if number is not None else _DURATION.match(text_of(value, "a duration"))
+    if number is not None and number > 0:
+        refuse(f"{describe(value)} has no unit", f"write `{value}s`, `{value}m`, `{value}h` or `{value}d`")
+    if number is not None or (match is not None and int(match[1]) <= 0):
+        refuse(f"a duration must be longer than 0, and {describe(value)} is not", hint)
+    if match is None or match[1].startswith("0"):
+        refuse(f"{describe(value)} is not a duration", hint)
     return int(match[1]) * _SECONDS[match[2]]
+
+
+def _email(value: Any) -> str:
+    word = _word(value)
+    if _EMAIL.match(word) is None:
+        refuse(f"`{word[:80]}` is not an e-mail address", "write it as in `alice@example.com`")
+    return word
+
+
+def is_duration(text: str) -> bool:
+    """Say whether `text` is written as a duration, of whatever length."""
+    return _DURATION.match(text) is not None
 
 
 def _ttl(value: Any) -> int:
@@ -123,6 +145,17 @@ def _size(value: Any) -> int:
     return size
 
 
+def is_reference(text: str) -> bool:
+    """Say whether `text` names the place of a secret, in one of the ways of the design, and is none itself."""
+    kind, _, name = text.partition(":")
+    names = {"env": _ENVIRONMENT_NAME, "store": _NAME}
+    return bool(names[kind].match(name)) if kind in names else kind == "file" and _is_path(name)
+
+
+def _is_path(name: str) -> bool:
+    return bool(name.strip()) and not CONTROL.search(name)
+
+
 def _secret(value: Any) -> str:
     hint = "write `env:NAME` or `file:PATH`"
     if not isinstance(value, str):
@@ -130,7 +163,7 @@ def _secret(value: Any) -> str:
     kind, _, name = value.partition(":")
     if kind == "env" and _ENVIRONMENT_NAME.match(name):
         return value
-    if kind == "file" and name.strip() and not CONTROL.search(name):
+    if kind == "file" and _is_path(name):
         return value
     if kind == "store":
         refuse("`store:` references are not in this version", hint, "later")
@@ -172,10 +205,9 @@ def _algorithm(value: Any) -> str:
 
 
 def _direct(value: Any) -> bool | tuple[str, ...]:
-    if isinstance(value, bool):
-        return value
-    if value in ("on", "off"):
-        return bool(value == "on")
+    switched = switch_of(value)
+    if switched is not None:
+        return switched
     if isinstance(value, tuple) and all(isinstance(item, str) and item.strip() for item in value):
         return value
     refuse(f"{describe(value)} does not say who acts in person", "write `true`, `false` or a list of client ids")
@@ -190,7 +222,7 @@ def _words(value: Any) -> tuple[str, ...]:
 
 
 def _pins(value: Any) -> str:
-    if value is False or value == "off":
+    if switch_of(value) is False:
         return "off"
     if value == "required":
         refuse("`required` is not in this version", "write `pins: off`", "later")
@@ -237,11 +269,10 @@ def _moment(value: Any) -> int:
 
 
 def _switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value in ("on", "off"):
-        return bool(value == "on")
-    refuse(f"{describe(value)} is neither on nor off", "write `on` or `off`")
+    switched = switch_of(value)
+    if switched is None:
+        refuse(f"{describe(value)} is neither on nor off", "write `on` or `off`")
+    return switched
 
 
 def _exact(value: Any) -> str:
@@ -254,7 +285,7 @@ def _exact(value: Any) -> str:
 def _grant_life(value: Any) -> int:
     seconds = _duration(value)
     if seconds > MAX_GRANT_S:
-        refuse(f"{describe(value)} is too long", "at most `2160h`")
+        refuse(f"{describe(value)} is too long", "at most `90d`")
     return seconds
 
 
@@ -272,17 +303,16 @@ def schema_of(**schema: Any) -> WithJsonSchema:
 
 Name = Annotated[str, BeforeValidator(_name), schema_of(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """What people, agents, services, servers and issuers are called. Never holds `:` or `/`, which separate names."""
-Switch = Annotated[
-    bool, BeforeValidator(_switch), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}]})
-]
-GrantLife = Annotated[int, BeforeValidator(_grant_life), schema_of(pattern="^[1-9][0-9]*(s|m|h)$", examples=["8h"])]
+Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"anyOf": [{"type": "boolean"}, _SWITCH_WORD]})]
+GrantLife = Annotated[int, BeforeValidator(_grant_life), schema_of(pattern=_DURATION_PATTERN, examples=["8h"])]
 StoreReference = Annotated[str, BeforeValidator(_store_reference), schema_of(pattern="^store:.+$")]
 Preset = Literal["generic", "entra", "google", "okta", "keycloak", "workos"]
 FederationPreset = Literal["kubernetes", "github-actions"]
 Word = Annotated[str, BeforeValidator(_word), schema_of(minLength=1)]
+Email = Annotated[str, BeforeValidator(_email), schema_of(pattern="^[^@ ]+@[^@ ]+$", examples=["alice@example.com"])]
 Exact = Annotated[str, BeforeValidator(_exact), schema_of(pattern="^[^*]+$")]
-Seconds = Annotated[int, BeforeValidator(_timeout), schema_of(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60s"])]
-TokenLife = Annotated[int, BeforeValidator(_ttl), schema_of(pattern="^[1-9][0-9]*(s|m|h)$", examples=["60m"])]
+Seconds = Annotated[int, BeforeValidator(_timeout), schema_of(pattern=_DURATION_PATTERN, examples=["60s"])]
+TokenLife = Annotated[int, BeforeValidator(_ttl), schema_of(pattern=_DURATION_PATTERN, examples=["60m"])]
 Bytes = Annotated[int, BeforeValidator(_size), schema_of(pattern="^[1-9][0-9]*(B|KiB|MiB|GiB)$", examples=["16MiB"])]
 SecretReference = Annotated[str, BeforeValidator(_secret), schema_of(pattern="^(env|file):.+$")]
 PemSource = Annotated[str, BeforeValidator(_pem_source), schema_of(minLength=1, examples=["tls/cert.pem"])]
@@ -293,9 +323,7 @@ Moment = Annotated[int, BeforeValidator(_moment), schema_of(examples=["2027-06-3
 Direct = Annotated[
     bool | tuple[str, ...],
     BeforeValidator(_direct),
-    WithJsonSchema(
-        {"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}, {"type": "array", "items": {"type": "string"}}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, _SWITCH_WORD, {"type": "array", "items": {"type": "string"}}]}),
 ]
 Words = Annotated[
     tuple[str, ...],
@@ -304,7 +332,11 @@ Words = Annotated[
         {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}]}
     ),
 ]
-Pins = Annotated[Literal["off"], BeforeValidator(_pins), WithJsonSchema({"enum": ["off", False]})]
+Pins = Annotated[
+    Literal["off"],
+    BeforeValidator(_pins),
+    WithJsonSchema({"anyOf": [{"enum": [False]}, {"type": "string", "pattern": "^[oO][fF][fF]$"}]}),
+]
 UpstreamIdentity = Annotated[
     Literal["jwt", "none"], BeforeValidator(_identity), WithJsonSchema({"enum": ["jwt", "none"]})
 ]

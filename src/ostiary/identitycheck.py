@@ -6,12 +6,12 @@ The part of `ostiary.configcheck` for the sections `identity` and `oauth`, and f
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ostiary.addresses import is_loopback, split_address
 from ostiary.configidentity import PLATFORM_ISSUERS
 from ostiary.confignodes import Checks, below, entries, items, text
-from ostiary.fields import RESERVED_ISSUERS
+from ostiary.fields import RESERVED_ISSUERS, FederationPreset
 from ostiary.identity.presets import has_everybody
 from ostiary.policy.names import LOCAL, listed, nearest
 
@@ -191,6 +191,8 @@ class _Checks(Checks):
         node = entry.node
         self.one_of(node.get("jwks"), "file", "url")
         issuer, preset, gateway = node.get("issuer"), text(node.get("preset")), below(self.root, "gateway", "url")
+        if issuer is None and node.get("preset") is not None and preset not in get_args(FederationPreset):
+            return  # which presets there are is told at the preset
         if issuer is None and preset not in PLATFORM_ISSUERS:
             hint = "add `issuer:` (that of the cluster)" if preset == "kubernetes" else "add `issuer:`, or a `preset`"
             self.problems.append(replace(entry.problem("`issuer` is missing", hint), key=f"{node.key}.issuer"))

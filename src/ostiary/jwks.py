@@ -22,6 +22,7 @@ MAX_BYTES = 1024 * 1024
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
+_FORM = 'a key set is JSON, as in `{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "…"}]}`'
 
 Key = dict[str, str]
 #: A key as it was published, or as it was read here.
@@ -44,7 +45,14 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 class JwksError(Exception):
-    """The set of keys cannot be used. The message never holds key material."""
+    """The set of keys cannot be used. The message is a clause that says why, and never holds key material.
+
+    `hint` says what to do about it, and may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 def read_keys(path: Path, algorithms: Sequence[str]) -> tuple[Key, ...]:
@@ -53,7 +61,8 @@ def read_keys(path: Path, algorithms: Sequence[str]) -> tuple[Key, ...]:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise JwksError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+        why = error.strerror or type(error).__name__
+        raise JwksError(f"it cannot be read ({why})", "paths are relative to the folder of the configuration") from None
     return parse_keys(data, algorithms)
 
 
@@ -68,14 +77,16 @@ def parse_keys(data: bytes, algorithms: Sequence[str]) -> tuple[Key, ...]:
         _refuse_secret(key, number)
     usable = tuple(public for number, key in enumerate(keys, 1) if (public := _public(key, number, algorithms)))
     if not usable:
-        raise JwksError(f"none of its {len(keys)} keys can check a signature of {' or '.join(algorithms)}")
+        raise _no_key(keys, algorithms)
     for algorithm in algorithms:
         kids = [key.get("kid") for key in usable if key.get("alg", algorithm) == algorithm and _fits(key, algorithm)]
         twice = next((kid for kid in kids if kids.count(kid) > 1), "")
         if twice is None:
-            raise JwksError(f"two keys for {algorithm} have no `kid`, so that nothing tells them apart")
+            message = f"two of its keys for {algorithm} have no `kid`, so that nothing tells them apart"
+            raise JwksError(message, "give each key a `kid` of its own")
         if twice:
-            raise JwksError(f"two keys for {algorithm} have the same `kid`, `{twice[:80]}`")
+            message = f"two of its keys for {algorithm} have the same `kid`, `{twice[:80]}`"
+            raise JwksError(message, "give each key a `kid` of its own")
     return usable
 
 
@@ -96,30 +107,41 @@ def candidates(keys: Iterable[AnyKey], algorithm: str, kid: object) -> list[AnyK
 
 def _parse(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
-        raise JwksError("is larger than 1 MiB")
+        raise JwksError("it is larger than 1 MiB")
     try:
         return strictjson.parse(data)
     except strictjson.StrictJsonError as error:
-        raise JwksError(f"is not JSON: {error}") from None
+        raise JwksError(f"it is not JSON: {error}", _FORM) from None
 
 
 def _keys(document: Any) -> list[Mapping[str, Any]]:
     if isinstance(document, dict) and "keys" not in document and "kty" in document:
-        raise JwksError('is a single key; write `{"keys": [...]}` around it')
+        raise JwksError("it is a single key", 'write `{"keys": [...]}` around it')
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-        raise JwksError('is not a JSON Web Key Set: `{"keys": [...]}` is expected')
+        raise JwksError("it is not a JSON Web Key Set", _FORM)
     if len(keys) > MAX_KEYS:
-        raise JwksError(f"holds more than {MAX_KEYS} keys")
+        raise JwksError(f"it holds more than {MAX_KEYS} keys")
     return keys
+
+
+def _no_key(keys: Sequence[Mapping[str, Any]], algorithms: Sequence[str]) -> JwksError:
+    if not keys:
+        return JwksError("it holds no key", "put the public key into it")
+    several = f"{', '.join(algorithms[:-1])} or {algorithms[-1]}" if len(algorithms) > 1 else algorithms[0]
+    return JwksError(
+        f"no key in it can check a signature of {several}", "look at `kty`, `crv`, `alg` and `use` of each"
+    )
 
 
 def _refuse_secret(key: Mapping[str, Any], number: int) -> None:
     if key.get("kty") == "oct" or "k" in key:
-        raise JwksError(f"key {number} is symmetric, and whoever can check with it can also sign; use a public key")
+        message = f"key {number} is symmetric, and whoever can check with it can also sign"
+        raise JwksError(message, "use a public key")
     private = [member for member in PRIVATE_MEMBERS if member in key]
     if private:
-        raise JwksError(f"key {number} holds private members (`{'`, `'.join(private)}`); keep only the public ones")
+        message = f"key {number} has private members (`{'`, `'.join(private)}`)"
+        raise JwksError(message, "keep only the public members, and consider the private ones known to others")
 
 
 def _public(key: Mapping[str, Any], number: int, algorithms: Sequence[str]) -> Key | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -32,6 +32,7 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 
+from ostiary import yamlfaults
 from ostiary.errors import Problem
 
 if TYPE_CHECKING:
@@ -99,9 +100,7 @@ class Node:
 
     def switch(self) -> bool | None:
         """Return what the value switches: `on` and `off` count as `true` and `false`. None: it is no switch."""
-        if isinstance(self.value, bool):
-            return self.value
-        return _SWITCHES.get(self.value.lower()) if isinstance(self.value, str) else None
+        return switch_of(self.value)
 
     def walk(self) -> Iterator[Node]:
         """Yield the node and everything below it, in the order of the file."""
@@ -128,6 +127,13 @@ class Entry:
         return Problem(
             file=self.node.file, line=self.line, column=self.column, key=self.node.key, message=message, hint=hint
         )
+
+
+def switch_of(value: object) -> bool | None:
+    """Return what `value` switches: `on` and `off` in any letter case are words for booleans. None: it is no switch."""
+    if isinstance(value, bool):
+        return value
+    return _SWITCHES.get(value.lower()) if isinstance(value, str) else None
 
 
 def read_file(path: Path, file: str, problems: list[Problem]) -> Node | None:
@@ -213,8 +219,10 @@ class _Reader:
         self.anchors: dict[str, Node | None] = {}
         self.events: Iterator[Any] = iter(())
         self.reached: Any = None
+        self.text = ""
 
     def document(self, text: str) -> Node | None:
+        self.text = text
         self.events = YAML(typ="safe", pure=True).parse(text)
         root: Node | None = None
         documents = 0
@@ -237,9 +245,7 @@ class _Reader:
         try:
             event = next(self.events)
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            what = ", ".join(part for part in (error.context, error.problem) if part)
-            self.fault(mark or self.reached, "", f"this is not YAML: {what or 'it cannot be parsed'}")
+            self.problems.append(self.told(error))
         except YAMLError as error:
             self.fault(self.reached, "", f"this is not YAML: {(str(error) or 'unreadable').splitlines()[0]}")
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
@@ -250,6 +256,12 @@ class _Reader:
             self.reached = event.end_mark
             return event
         raise _Stop
+
+    def told(self, error: MarkedYAMLError) -> Problem:
+        line, column, message, hint = yamlfaults.tell(error, self.text)
+        if line == 0 and self.reached is not None:
+            line, column = self.reached.line + 1, self.reached.column + 1
+        return Problem(file=self.file, line=line, column=column, key="", message=message, hint=hint)
 
     def fault(self, mark: Any, key: str, message: str, hint: str = "") -> None:
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
@@ -298,6 +310,8 @@ class _Reader:
             value = self.node(self.next(), path, depth + 1)
             nodes += value.nodes
             mark = event.start_mark
+            if value.kind == "null" and not value.text:  # nothing stands there: the parser is at what follows
+                value = replace(value, line=mark.line + 1, column=mark.column + 1)
             first = entries.get(name)
             if first is not None:
                 message = f"`{name}` is written twice, first at line {first.line}, column {first.column}"

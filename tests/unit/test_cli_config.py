@@ -54,7 +54,7 @@ ostiary.yaml cannot be used: 1 error.
 
 
 def test_check_points_right_in_a_long_line_and_past_wide_characters(tmp_path: Path) -> None:
-    people = "people: {alice: {email: " + "日本" * 20 + ", colour: red, subject: " + "x" * 200 + "}}\n"
+    people = "people: {alice: {email: " + "日本" * 20 + "@example.com, colour: red, subject: " + "x" * 200 + "}}\n"
     lines = run("check", write(tmp_path, with_sections(people=people))).output.splitlines()
     caret = next(at for at, line in enumerate(lines) if line.endswith("^"))
     from rich.cells import cell_len

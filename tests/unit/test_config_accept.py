@@ -55,7 +55,7 @@ def test_the_example_loads_as_it_stands(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("word", ["off", "'off'", "false", "False"])
+@pytest.mark.parametrize("word", ["off", "'off'", "OFF", "false", "False"])
 def test_off_means_the_same_as_a_word_and_as_a_boolean(tmp_path: Path, word: str) -> None:
     text = with_sections(servers=SECTIONS["servers"].replace("pins: off", f"pins: {word}"))
     config = load(write(tmp_path, text))
@@ -64,7 +64,7 @@ def test_off_means_the_same_as_a_word_and_as_a_boolean(tmp_path: Path, word: str
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("on", True), ("true", True), ("off", False), ("false", False), ("[web, cli]", ("web", "cli"))],
+    [("on", True), ("On", True), ("true", True), ("off", False), ("false", False), ("[web, cli]", ("web", "cli"))],
 )
 def test_direct_is_a_switch_or_a_list_of_clients(tmp_path: Path, written: str, meant: object) -> None:
     text = with_sections(identity=f"identity: {{issuers: {{corp: {{{ISSUER}, direct: {written}}}}}}}\n")
@@ -89,6 +89,7 @@ WARNINGS = [
     ("no ceiling", {"agents": "agents: {bot: {owner: alice}}\n"}, "agents.bot", "the ceiling of `bot` names no `servers` and `classes`, so this agent may do nothing"),
     ("ceiling without classes", {"agents": "agents: {bot: {owner: alice, ceiling: {servers: [notes]}}}\n"}, "agents.bot.ceiling", "the ceiling of `bot` names no `classes`, so this agent may do nothing"),
     ("tool of a ceiling that nobody listed", {"agents": "agents: {bot: {owner: alice, ceiling: {servers: [notes], tools: [notes/ecko], classes: [read]}}}\n"}, "agents.bot.ceiling.tools[0]", "`ecko` is not listed in `servers.notes.tools`: only its default class is known"),
+    ("agent that has expired", {"agents": f"agents: {{bot: {{owner: alice, expires: 2020-01-01, {FULL}}}}}\n"}, "agents.bot.expires", "`bot` has expired: it gets no token, and its calls are refused"),
     ("address claim without domains", {"identity": f"identity: {{issuers: {{corp: {{{ISSUER}, claims: {{email: sub}}}}}}}}\n"}, "identity.issuers.corp.claims.email", "without `email_domains` no address of this issuer becomes a fact"),
 ]  # fmt: skip
 

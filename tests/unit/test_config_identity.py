@@ -130,7 +130,7 @@ def test_a_provider_of_one_organisation_or_of_named_domains_is_taken(tmp_path: P
     assert "sso" in load(write(tmp_path, with_sections(**provider(provider_)))).providers
 
 
-@pytest.mark.parametrize(("word", "meant"), [("on", True), ("'on'", True), ("true", True), ("off", False), ("false", False)])  # fmt: skip
+@pytest.mark.parametrize(("word", "meant"), [("on", True), ("'on'", True), ("ON", True), ("true", True), ("off", False), ("Off", False), ("false", False)])  # fmt: skip
 def test_a_switch_is_a_word_or_a_boolean(tmp_path: Path, word: str, meant: bool) -> None:
     config = load(write(tmp_path, with_sections(oauth=f"oauth: {{dynamic_registration: {word}}}\n")))
     assert config.oauth.dynamic_registration is meant
@@ -261,7 +261,6 @@ def test_a_part_of_a_configuration_needs_no_keys_of_credentials(tmp_path: Path) 
 BESIDE = "keep one of them"
 BOTH = f"{{issuers: {{corp: {{{ISSUER}}}}}, providers: {{§corp: {{{PROVIDER}}}}}}}"
 NOT_LOOPBACK = "gateway: {listen: 127.0.0.1:1, url: §http://gw.test}\n"
-TLS_GATEWAY = "gateway: {listen: 127.0.0.1:1, url: https://gw.test}\n"
 TWO_BOTS = f"agents: {{a: {{owner: alice, {CEILING}, credentials: [{{federated: {{issuer: https://i.test, subject: s}}}}]}}, b: {{owner: alice, {CEILING}, credentials: [{{federated: {{issuer: https://i.test, audience: 'http://127.0.0.1:8811', subject: §s}}}}]}}}}\n"
 AGENT_AND_SERVICE = f"agents: {{a: {{owner: alice, {CEILING}, credentials: [{{federated: {{preset: github-actions, subject: s}}}}]}}}}\nservices: {{b: {{owner: alice, credentials: [{{federated: {{issuer: 'https://token.actions.githubusercontent.com', subject: §s}}}}]}}}}\n"
 ROBOTS = '{issuers: {robots: {issuer: "https://r.test", jwks: {file: jwks.json}, algorithms: [RS256], type: agent}}}'
@@ -290,7 +289,7 @@ REFUSED = [
     ("keys of no kind", issuer("jwks: §{}"), "identity.issuers.corp.jwks", "`file` or `url` is missing", "write one of them"),
     ("keys in place", issuer("jwks: {§keys: []}"), "identity.issuers.corp.jwks.keys", "`keys` is not a key of this place", "known here: `file`, `url`"),
     ("keys over plain http", issuer("jwks: {url: §'http://a.test/k'}"), "identity.issuers.corp.jwks.url", f"`http://a.test/k` {FETCHED[0]}", FETCHED[1]),
-    ("keys without an algorithm for them", {**credentials("{private_key_jwt: {jwks: {file: §gone.json}}}")}, "agents.bot.credentials[0].private_key_jwt.jwks.file", "the key set `gone.json` cannot be read: No such file or directory", ""),
+    ("keys without an algorithm for them", {**credentials("{private_key_jwt: {jwks: {file: §gone.json}}}")}, "agents.bot.credentials[0].private_key_jwt.jwks.file", "the key set `gone.json` cannot be used: it cannot be read (No such file or directory)", "paths are relative to the folder of the configuration"),
     ("a credential of two kinds", credentials(f"{{private_key_jwt: {{{KEYS}}}, §federated: {{preset: github-actions, subject: s}}}}"), "agents.bot.credentials[0].federated", "`federated` stands beside `private_key_jwt`", BESIDE),
     ("a credential of no kind", credentials("§{}"), "agents.bot.credentials[0]", "`private_key_jwt` or `federated` is missing", "write one of them"),
     ("a credential of an unknown kind", credentials("{§federate: {}}"), "agents.bot.credentials[0].federate", "`federate` is not a key of this place", "did you mean `federated`?"),
@@ -301,7 +300,7 @@ REFUSED = [
     ("a workload without an issuer", credentials("{§federated: {subject: s}}"), "agents.bot.credentials[0].federated.issuer", "`issuer` is missing", "add `issuer:`, or a `preset`"),
     ("a cluster without an issuer", credentials("{§federated: {preset: kubernetes, subject: s}}"), "agents.bot.credentials[0].federated.issuer", "`issuer` is missing", "add `issuer:` (that of the cluster)"),
     ("a workload without a subject", credentials("{§federated: {preset: github-actions}}"), "agents.bot.credentials[0].federated.subject", "`subject` is missing", "add `subject:` (The exact subject; there are no wildcards)"),
-    ("a platform that nobody knows", federated("preset: §gitlab, issuer: https://i.test, subject: s"), "agents.bot.credentials[0].federated.preset", "`gitlab` is not `kubernetes` or `github-actions`", ""),
+    ("a platform that nobody knows", federated("preset: §gitlab, issuer: https://i.test, subject: s"), "agents.bot.credentials[0].federated.preset", "`gitlab` is not `kubernetes` or `github-actions`", "for another platform leave `preset` out, and write `issuer`"),
     ("a platform on plain http", federated("issuer: §http://i.test, subject: s"), "agents.bot.credentials[0].federated.issuer", f"`http://i.test` {FETCHED[0]}", FETCHED[1]),
     ("the gateway as a platform", federated("issuer: §http://127.0.0.1:8811, subject: s"), "agents.bot.credentials[0].federated.issuer", "the gateway itself is this issuer", "name that of the platform"),
     ("a subject with a wildcard", federated('preset: github-actions, subject: §"repo:acme/*"'), "agents.bot.credentials[0].federated.subject", "`repo:acme/*` holds a `*`, and there are no wildcards here", "write one entry for each exact value"),
@@ -313,28 +312,21 @@ REFUSED = [
     ("google for the whole world", identity("{providers: {§sso: {preset: google, issuer: https://accounts.google.com, client_id: x, claims: {email: email}}}}"), "identity.providers.sso.email_domains", "anybody can have an account at this `google`, so without `email_domains` nobody may sign in", "add `email_domains: [example.com]`, with the domains of your organisation"),
     ("every tenant of entra", identity("{providers: {§sso: {preset: entra, issuer: https://login.microsoftonline.com/common/v2.0, client_id: x}}}"), "identity.providers.sso.email_domains", "anybody can have an account at this `entra`, so without `email_domains` nobody may sign in", "add `email_domains: [example.com]`, with the domains of your organisation"),
     ("every organisation of entra", identity("{providers: {§sso: {preset: entra, issuer: https://login.microsoftonline.com/organizations/v2.0, client_id: x}}}"), "identity.providers.sso.email_domains", "anybody can have an account at this `entra`, so without `email_domains` nobody may sign in", "add `email_domains: [example.com]`, with the domains of your organisation"),
+    ("a platform that nobody knows, and no issuer", federated("preset: §gitlab, subject: s"), "agents.bot.credentials[0].federated.preset", "`gitlab` is not `kubernetes` or `github-actions`", "for another platform leave `preset` out, and write `issuer`"),
+    ("a provider that nobody knows", provider(f"{PROVIDER}, preset: §azure"), "identity.providers.sso.preset", "`azure` is not `generic`, `entra`, `google`, `okta`, `keycloak` or `workos`", "`generic` is for every other OpenID provider"),
+    ("claims as a word", provider(f"{PROVIDER}, claims: §groups"), "identity.providers.sso.claims", "expected a mapping, found text", "write `claims: {groups: groups}`"),
+    ("keys as a word", issuer("jwks: §'https://a.test/k'"), "identity.issuers.corp.jwks", "expected a mapping, found text", "write `jwks: {file: PATH}` or `jwks: {url: URL}`"),
+    ("keys of an assertion as a word", credentials("{private_key_jwt: §jwks.json}"), "agents.bot.credentials[0].private_key_jwt", "expected a mapping, found text", "write `private_key_jwt: {jwks: {file: PATH}}`"),
+    ("credentials as a mapping", agent("credentials: §{federated: {preset: github-actions, subject: s}}"), "agents.bot.credentials", "expected a list, found a mapping", "write a list: `- private_key_jwt: …` or `- federated: …`"),
+    ("clients as a list", agent("clients: §[ide]"), "agents.bot.clients", "expected a mapping, found a list", "write `clients: {local: [ID]}`: client ids, by issuer"),
+    ("the owner as deputy", agent("deputy: §alice"), "agents.bot.deputy", "`alice` is the owner already, and a deputy stands in for the owner", "name somebody else, or remove `deputy`"),
+    ("a secret's place by another name", provider(f"{PROVIDER}, §client_secrets: store:sso"), "identity.providers.sso.client_secrets", "`client_secrets` is not a key of this place", "did you mean `client_secret`?"),
+    ("a url with a slash, and a provider", {**provider(PROVIDER), "gateway": "gateway: {listen: 127.0.0.1:8811, url: §'http://127.0.0.1:8811/'}\n"}, "gateway.url", "the URL has a path, `/`", "write `http://127.0.0.1:8811`"),
     ("deputy", agent("deputy: §bob"), "agents.bot.deputy", "`bob` is not declared in `people`", "declare it in `people`"),
     ("clients of a provider", {**provider(PROVIDER), **agent("clients: {§sso: [ide]}")}, "agents.bot.clients.sso", "`sso` is a provider: who signs in there comes through clients of `local`", "write `local: […]`"),
     ("one local client, two agents", {"agents": f"agents: {{a: {{owner: alice, {CEILING}, clients: {{local: [x]}}}}, b: {{owner: alice, {CEILING}, clients: {{local: [§x]}}}}}}\n"}, "agents.b.clients.local[0]", "the client `x` of `local` already stands for `a`", "a client is one agent"),
     ("a local client that is an agent", agent("clients: {local: [§'agent:local:bot']}"), "agents.bot.clients.local[0]", "`agent:local:bot` is what agent `bot` itself is called at the token endpoint", "people come through a client of another name"),
     ("a local client called like a service", {**agent("clients: {local: [§batch]}"), "services": f"services: {{batch: {{owner: alice, credentials: [{{private_key_jwt: {{{KEYS}}}}}]}}}}\n"}, "agents.bot.clients.local[0]", "`batch` is what service `batch` itself is called at the token endpoint", "people come through a client of another name"),
-    ("an empty ceiling", {"oauth": "oauth: {default_ceiling: §[]}\n"}, "oauth.default_ceiling", "the list is empty", "name at least one, or remove the key"),
-    ("an unknown class", {"oauth": "oauth: {default_ceiling: [§reed]}\n"}, "oauth.default_ceiling[0]", "`reed` is not `read`, `query`, `update` or `admin`", "did you mean `read`?"),
-    ("a class twice", {"oauth": "oauth: {default_ceiling: [read, §read]}\n"}, "oauth.default_ceiling[1]", "`read` is listed twice", "remove one of them"),
-    ("access tokens for hours", {"oauth": "oauth: {access_token_ttl: §61m}\n"}, "oauth.access_token_ttl", "`61m` is too long for a token", "at most `60m`"),
-    ("refresh tokens for years", {"oauth": "oauth: {refresh_token_ttl: §9000h}\n"}, "oauth.refresh_token_ttl", "`9000h` is too long", "at most `2160h`"),
-    ("a switch that is none", {"oauth": "oauth: {dynamic_registration: §limited}\n"}, "oauth.dynamic_registration", "`limited` is neither on nor off", "write `on` or `off`"),
-    ("a number as a switch", {"oauth": "oauth: {dynamic_registration: §1}\n"}, "oauth.dynamic_registration", "the number 1 is neither on nor off", "write `on` or `off`"),
-    ("a domain that is none", {"oauth": "oauth: {allowed_client_id_domains: [§'*.app.test']}\n"}, "oauth.allowed_client_id_domains[0]", "`*.app.test` is not a domain", "write it as in `example.com`, in lower case"),
-    ("loopback clients beyond this machine", {"gateway": TLS_GATEWAY, "oauth": "oauth: {danger_loopback_clients: §on}\n"}, "oauth.danger_loopback_clients", "client documents on this machine are only for trying out, and `gateway.url` is not on it", "remove `danger_loopback_clients`"),
-    ("authorities alone", {"oauth": "oauth: {ca_file: §jwks.json, danger_loopback_clients: off}\n"}, "oauth.ca_file", "`ca_file` counts for client documents on this machine only", "remove it, or add `danger_loopback_clients: on`"),
-    ("authorities that are not there", {"oauth": "oauth: {danger_loopback_clients: on, ca_file: §gone.pem}\n"}, "oauth.ca_file", "`gone.pem` cannot be read: No such file or directory", ""),
-    ("authorities that are none", {"oauth": "oauth: {danger_loopback_clients: on, ca_file: §jwks.json}\n"}, "oauth.ca_file", "`jwks.json` holds no certificate in PEM", ""),
-    ("a credential without a name", {"servers": "servers: {notes: {url: http://h/mcp, owner: alice, pins: off, §identity: {header: Authorization}}}\n"}, "servers.notes.identity.credential", "`credential` is missing", "add `credential:` (Which: `store:NAME`, set by `ostiary credentials set NAME`)"),
-    ("a header that is not for this", server("{credential: store:a, header: §Host}"), "servers.notes.identity.header", "`Host` is not a header for a credential", "write `Authorization` or `X-Api-Key`"),
-    ("an unknown key of a credential", server("{credential: store:a, §heder: x}"), "servers.notes.identity.heder", "`heder` is not a key of this place", "did you mean `header`?"),
-    ("identity as a list", server("§[jwt]"), "servers.notes.identity", "a list is not a way to be known upstream", "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"),
-    ("identity credential alone", server("§credential"), "servers.notes.identity", "`credential` is not a way to be known upstream", "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"),
     ("a client's secret from the store", provider(f"{PROVIDER}, client_secret: §store:sso"), "identity.providers.sso.client_secret", "`store:` references are not in this version", "write `env:NAME` or `file:PATH`"),
 ]  # fmt: skip
 
@@ -355,9 +347,7 @@ TAKE_OUT = "take it out, and consider it known to others; secrets are given as `
 
 SECRETS = [
     ("a client's secret", provider(f"{PROVIDER}, client_secret: §hunter2"), INLINE, REFERENCE),
-    ("a client's secret by another name", provider(f"{PROVIDER}, §clientsecret: hunter2"), f"`clientsecret` is not a key of this place, and {INLINE}", "secrets are given as `env:NAME` or `file:PATH`, where one is asked for"),
-    ("a credential", server("{credential: §hunter2}"), "a credential must not be written here", "write `store:NAME`, and set it with `ostiary credentials set NAME`"),
-    ("a credential from the environment", server("{credential: §env:hunter2}"), "a credential must not be written here", "write `store:NAME`, and set it with `ostiary credentials set NAME`"),
+    ("a client's secret by another name", provider(f"{PROVIDER}, §clientsecret: hunter2"), f"`clientsecret` is not a key of this place, and {INLINE}", "did you mean `client_secret`? secrets are given as `env:NAME` or `file:PATH`"),
     ("a private key in place", credentials("{private_key_jwt: {jwks: {keys: [§{kty: OKP, crv: Ed25519, x: a, d: hunter2}]}}}"), f"this looks like a private key, and {INLINE}", TAKE_OUT),
     ("a password in an issuer", provider("issuer: §https://u:hunter2@sso.test, client_id: x"), "the URL holds a user name or password", "leave it out: secrets are never written here"),
     ("a query in the URL of keys", issuer("jwks: {url: §'https://a.test/k?key=hunter2'}"), "the URL holds a query", "leave out what follows `?`: queries often carry secrets"),
@@ -380,20 +370,26 @@ PRIVATE = {**ED25519, "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}
 
 
 @pytest.mark.parametrize(
-    ("key", "why"),
+    ("key", "why", "hint"),
     [
-        (PRIVATE, "key 1 holds private members (`d`); keep only the public ones"),
-        ({"kty": "oct", "k": "c2VjcmV0"}, "key 1 is symmetric, and whoever can check with it can also sign; use a public key"),
-        ({**RSA_KEY, "alg": "RS1"}, "none of its 1 keys can check a signature of RS256 or RS384 or RS512 or PS256 or PS384 or PS512 or ES256 or ES384 or EdDSA"),
+        (PRIVATE, "key 1 has private members (`d`)", "keep only the public members, and consider the private ones known to others"),
+        ({"kty": "oct", "k": "c2VjcmV0"}, "key 1 is symmetric, and whoever can check with it can also sign", "use a public key"),
+        ({**RSA_KEY, "alg": "RS1"}, "no key in it can check a signature of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA", "look at `kty`, `crv`, `alg` and `use` of each"),
     ],
     ids=["private", "symmetric", "of another algorithm"],
 )  # fmt: skip
-def test_the_key_set_of_a_credential_is_public_keys_only(tmp_path: Path, key: dict[str, str], why: str) -> None:
+def test_the_key_set_of_a_credential_is_public_keys_only(
+    tmp_path: Path, key: dict[str, str], why: str, hint: str
+) -> None:
     text = with_sections(agents=CI_BOT)
     with pytest.raises(ConfigError) as caught:
         load(write(house(tmp_path, key), text))
-    assert [(problem.key, problem.message) for problem in caught.value.problems] == [
-        ("agents.ci-bot.credentials[0].private_key_jwt.jwks.file", f"the key set `ci.jwks.json` {why}")
+    assert [(problem.key, problem.message, problem.hint) for problem in caught.value.problems] == [
+        (
+            "agents.ci-bot.credentials[0].private_key_jwt.jwks.file",
+            f"the key set `ci.jwks.json` cannot be used: {why}",
+            hint,
+        )
     ]
     assert "nWGxne" not in str(caught.value)
 

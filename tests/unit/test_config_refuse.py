@@ -1,7 +1,7 @@
 """Every kind of fault that a configuration can have, each with its exact place, what is said, and what would help.
 
-In the tables, `§` stands before the character that the problem must point at. Faults of who is believed, and of what is
-issued, are in `test_config_identity`.
+In the tables, `§` stands before the character that the problem must point at. Faults of who is believed are in
+`test_config_identity`.
 """
 
 # ruff: noqa: E501  (one row, one case)
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ALGORITHMS = "use one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
 REMOVE = "remove it"
+DURATION = "write a number and a unit, as in `60s`, `10m`, `1h` or `30d`"
 IDENTITIES = "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"
 
 
@@ -40,10 +41,23 @@ def server(more: str) -> dict[str, str]:
     return {"servers": f"servers: {{notes: {{owner: alice, pins: off, {more}}}}}\n"}
 
 
+def identity(text: str) -> dict[str, str]:
+    return server(f"url: http://h/mcp, identity: {text}")
+
+
 def gateway(text: str) -> dict[str, str]:
     return {"gateway": f"gateway: {text}\n"}
 
 
+def two_identities(notes: str, mail: str) -> dict[str, str]:
+    shown = [
+        f"{name}: {{url: http://h/mcp, owner: alice, pins: off, identity: {{credential: {text}}}}}"
+        for name, text in (("notes", notes), ("mail", mail))
+    ]
+    return {"servers": f"servers: {{{', '.join(shown)}}}\n"}
+
+
+SECOND = "set the value under a second name, and write that here"
 CEILING = "ceiling: {servers: [notes], classes: [read]}"
 
 # name, sections, key, message, hint
@@ -56,15 +70,19 @@ SHAPES = [
     ("missing key", {"gateway": "§gateway: {url: http://127.0.0.1:1}\n"}, "gateway.listen", "`listen` is missing", "add `listen:` (IP address and port that clients reach)"),
     ("missing class", server("url: http://h/mcp, tools: {§echo: {}}"), "servers.notes.tools.echo.class", "`class` is missing", "add `class:` (What calling it does)"),
     ("section of the wrong kind", gateway("§8811"), "gateway", "expected a mapping, found a number", ""),
-    ("map of the wrong kind", {"people": "people: §[alice]\n"}, "people", "expected a mapping, found a list", ""),
+    ("map of the wrong kind", {"people": "people: §[alice]\n"}, "people", "expected a mapping, found a list", "write `NAME: {email: …}`, one line for each person"),
     ("text instead of a list", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, allowed_hosts: §a.test}"), "gateway.allowed_hosts", "expected a list, found text", "write `[…]` around it"),
     ("number instead of text", agent(f"{{owner: alice, {CEILING}, purpose: §5}}"), "agents.bot.purpose", "expected text, found the number 5", "put it in quotes"),
     ("boolean instead of text", agent(f"{{owner: alice, {CEILING}, purpose: §true}}"), "agents.bot.purpose", "expected text, found `true`", ""),
-    ("empty value", agent(f"{{owner: alice, {CEILING}, purpose:§ }}"), "agents.bot.purpose", "the value is empty", "give it a value, or remove the key"),
+    ("empty value", agent(f"{{owner: alice, {CEILING}, §purpose: }}"), "agents.bot.purpose", "the value is empty", "give it a value, or remove the key"),
     ("empty list item", {"audit": "audit: {redact: [§~]}\n"}, "audit.redact[0]", "the value is empty", "give it a value, or remove the key"),
     ("word not in the list", {"audit": "audit: {durability: §disc}\n"}, "audit.durability", "`disc` is not `by_class`, `disk` or `os`", "did you mean `disk`?"),
     ("refusals", gateway("{listen: 127.0.0.1:1, url: http://127.0.0.1:1, refusals: §text}"), "gateway.refusals", "`text` is not `error` or `result`", ""),
     ("class", server("url: http://h/mcp, default_class: §write"), "servers.notes.default_class", "`write` is not `read`, `query`, `update` or `admin`", ""),
+    ("address that is none", {"people": "people: {alice: {email: §alice}}\n"}, "people.alice.email", "`alice` is not an e-mail address", "write it as in `alice@example.com`"),
+    ("address as a name", agent(f"{{owner: §alice@example.com, {CEILING}}}"), "agents.bot.owner", "`alice@example.com` is not a name", "a name is no address: use letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first"),
+    ("wildcard as a name", agent('{owner: alice, ceiling: {servers: [§"*"], classes: [read]}}'), "agents.bot.ceiling.servers[0]", "`*` is not a name", "there are no wildcards: write each name"),
+    ("empty value before another key", {"people": "people:\n  §alice:\n  bob: {}\n"}, "people.alice", "the value is empty", "give it a value, or remove the key"),
     ("name with a slash", {"people": "people: {alice: {}, §a/b: {}}\n"}, "people.a/b", "`a/b` is not a name", "use letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first"),
     ("name with a colon", agent("{}") | {"agents": "agents: {§\"a:b\": {owner: alice, " + CEILING + "}}\n"}, "agents.a:b", "`a:b` is not a name", "use letters, digits, `.`, `_` and `-`, at most 64, a letter or digit first"),
     ("key twice", {"people": "people: {alice: {}, §alice: {}}\n"}, "people.alice", "`alice` is written twice, first at line 2, column 10", "keep one of them"),
@@ -115,8 +133,8 @@ VALUES = [
     ("store reference", {"store": "store: {key: §store:seal}\n"}, "store.key", "`store:` references are not in this version", "write `env:NAME` or `file:PATH`"),
     ("secret without a name", {"store": 'store: {key: §"env:"}\n'}, "store.key", "`env:` is not followed by a name", "write `env:NAME` or `file:PATH`"),
     ("argument to redact", {"audit": "audit: {redact: [§password]}\n"}, "audit.redact[0]", "`password` is not an argument", 'write `argument/PATH`, keys joined by `/`, or `"*"` for all'),
-    ("duration without a unit", server("url: http://h/mcp, timeout: §60"), "servers.notes.timeout", "the number 60 has no unit", "write `60s`, `60m` or `60h`"),
-    ("duration that is none", server("url: http://h/mcp, timeout: §soon"), "servers.notes.timeout", "`soon` is not a duration", "write a number and a unit, as in `60s`, `10m` or `1h`"),
+    ("duration without a unit", server("url: http://h/mcp, timeout: §60"), "servers.notes.timeout", "the number 60 has no unit", "write `60s`, `60m`, `60h` or `60d`"),
+    ("duration that is none", server("url: http://h/mcp, timeout: §soon"), "servers.notes.timeout", "`soon` is not a duration", DURATION),
     ("timeout too long", server("url: http://h/mcp, timeout: §2h"), "servers.notes.timeout", "`2h` is too long to wait for an answer", "at most `1h`"),
     ("size without a unit", server("url: http://h/mcp, max_response: §1000"), "servers.notes.max_response", "the number 1000 has no unit", "write a number and a unit, as in `512KiB` or `16MiB`"),
     ("size of two meanings", server("url: http://h/mcp, max_response: §16MB"), "servers.notes.max_response", "`16MB` is not a size", "write a number and a unit, as in `512KiB` or `16MiB`"),
@@ -166,8 +184,42 @@ CLASHES = [
     ("two people with one id", corp("direct: true") | {"people": "people: {alice: {issuer: corp, subject: a}, bob: {issuer: corp, subject: §a}}\n"}, "people.bob.subject", "`bob` and `alice` are the same principal, `human:corp:a`", "keep one of them"),
     ("one client, two agents", corp("direct: true") | {"agents": f"agents: {{a: {{owner: alice, {CEILING}, clients: {{corp: [x]}}}}, b: {{owner: alice, {CEILING}, clients: {{corp: [§x]}}}}}}\n"}, "agents.b.clients.corp[0]", "the client `x` of `corp` already stands for `a`", "a client is one agent"),
     ("a client in person and agent", corp("direct: [x]") | agent(f"{{owner: alice, {CEILING}, clients: {{corp: §x}}}}"), "agents.bot.clients.corp", "`corp` lists the client `x` in `direct`, so it acts in person", "a client is an agent or acts in person, not both"),
+    ("two people with one address", {"people": "people: {alice: {email: alice@example.com}, bob: {email: §Alice@example.com}}\n"}, "people.bob.email", "`Alice@example.com` is already the address of `alice`", "give each person an address of their own"),
+    ("one credential, two headers", two_identities("store:key", "store:key, header: §X-Api-Key"), "servers.mail.identity.header", "`store:key` goes into `Authorization` for `notes`, so not into `X-Api-Key` too", SECOND),
+    ("one credential, two headers, one unsaid", two_identities("store:key, header: X-Api-Key", "§store:key"), "servers.mail.identity.credential", "`store:key` goes into `X-Api-Key` for `notes`, so not into `Authorization` too", SECOND),
     ("one address for two doors", {"admin": "admin: {listen: §127.0.0.1:8811}\n"}, "admin.listen", "the public door and the admin door have the same address", "choose another port for one of them"),
     ("one port for two doors", {"gateway": "gateway: {listen: 0.0.0.0:1, url: http://127.0.0.1:1}\n", "admin": "admin: {listen: §127.0.0.1:1}\n"}, "admin.listen", "the public door and the admin door have the same address", "choose another port for one of them"),
+]  # fmt: skip
+
+ISSUED = [
+    ("loopback clients beyond this machine", {"gateway": "gateway: {listen: 127.0.0.1:1, url: https://gw.test}\n", "oauth": "oauth: {danger_loopback_clients: §on}\n"}, "oauth.danger_loopback_clients", "client documents on this machine are only for trying out, and `gateway.url` is not on it", "remove `danger_loopback_clients`"),
+    ("an access token that lives no time", {"oauth": "oauth: {access_token_ttl: §0}\n"}, "oauth.access_token_ttl", "a duration must be longer than 0, and the number 0 is not", DURATION),
+    ("a refresh token that lives no time", {"oauth": "oauth: {refresh_token_ttl: §0s}\n"}, "oauth.refresh_token_ttl", "a duration must be longer than 0, and `0s` is not", DURATION),
+    ("a lease that ended before it began", {"oauth": "oauth: {owner_lease: §-30d}\n"}, "oauth.owner_lease", "a duration must be longer than 0, and `-30d` is not", DURATION),
+    ("a lease for years", {"oauth": "oauth: {owner_lease: §91d}\n"}, "oauth.owner_lease", "`91d` is too long", "at most `90d`"),
+    ("a switch of other languages", {"oauth": "oauth: {dynamic_registration: §yes}\n"}, "oauth.dynamic_registration", "`yes` is neither on nor off", "write `on` or `off`"),
+    ("a boolean in quotes", {"oauth": "oauth: {danger_loopback_clients: §'true'}\n"}, "oauth.danger_loopback_clients", "`true` is neither on nor off", "write `on` or `off`"),
+    ("an unknown duration", {"oauth": "oauth: {§acess_token_ttl: 5m}\n"}, "oauth.acess_token_ttl", "`acess_token_ttl` is not a key of this place", "did you mean `access_token_ttl`?"),
+    ("a key without a space", {"oauth": "oauth: {§owner_lease:30d}\n"}, "oauth.owner_lease:30d", "a space is missing after `owner_lease:`", "write `owner_lease: …`"),
+    ("an empty ceiling", {"oauth": "oauth: {default_ceiling: §[]}\n"}, "oauth.default_ceiling", "the list is empty", "name at least one, or remove the key"),
+    ("an unknown class", {"oauth": "oauth: {default_ceiling: [§reed]}\n"}, "oauth.default_ceiling[0]", "`reed` is not `read`, `query`, `update` or `admin`", "did you mean `read`?"),
+    ("a class twice", {"oauth": "oauth: {default_ceiling: [read, §read]}\n"}, "oauth.default_ceiling[1]", "`read` is listed twice", "remove one of them"),
+    ("access tokens for hours", {"oauth": "oauth: {access_token_ttl: §61m}\n"}, "oauth.access_token_ttl", "`61m` is too long for a token", "at most `60m`"),
+    ("refresh tokens for years", {"oauth": "oauth: {refresh_token_ttl: §9000h}\n"}, "oauth.refresh_token_ttl", "`9000h` is too long", "at most `90d`"),
+    ("a switch that is none", {"oauth": "oauth: {dynamic_registration: §limited}\n"}, "oauth.dynamic_registration", "`limited` is neither on nor off", "write `on` or `off`"),
+    ("a number as a switch", {"oauth": "oauth: {dynamic_registration: §1}\n"}, "oauth.dynamic_registration", "the number 1 is neither on nor off", "write `on` or `off`"),
+    ("a domain that is none", {"oauth": "oauth: {allowed_client_id_domains: [§'*.app.test']}\n"}, "oauth.allowed_client_id_domains[0]", "`*.app.test` is not a domain", "write it as in `example.com`, in lower case"),
+    ("authorities alone", {"oauth": "oauth: {ca_file: §jwks.json, danger_loopback_clients: off}\n"}, "oauth.ca_file", "`ca_file` counts for client documents on this machine only", "remove it, or add `danger_loopback_clients: on`"),
+    ("authorities that are not there", {"oauth": "oauth: {danger_loopback_clients: on, ca_file: §gone.pem}\n"}, "oauth.ca_file", "`gone.pem` cannot be read: No such file or directory", ""),
+    ("authorities that are none", {"oauth": "oauth: {danger_loopback_clients: on, ca_file: §jwks.json}\n"}, "oauth.ca_file", "`jwks.json` holds no certificate in PEM", ""),
+]  # fmt: skip
+
+SHOWN = [
+    ("a credential without a name", {"servers": "servers: {notes: {url: http://h/mcp, owner: alice, pins: off, §identity: {header: Authorization}}}\n"}, "servers.notes.identity.credential", "`credential` is missing", "add `credential:` (Which: `store:NAME`, set by `ostiary credentials set NAME`)"),
+    ("a header that is not for this", identity("{credential: store:a, header: §Host}"), "servers.notes.identity.header", "`Host` is not a header for a credential", "write `Authorization` or `X-Api-Key`"),
+    ("an unknown key of a credential", identity("{credential: store:a, §heder: x}"), "servers.notes.identity.heder", "`heder` is not a key of this place", "did you mean `header`?"),
+    ("identity as a list", identity("§[jwt]"), "servers.notes.identity", "a list is not a way to be known upstream", "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"),
+    ("identity credential alone", identity("§credential"), "servers.notes.identity", "`credential` is not a way to be known upstream", "write `jwt`, `none` or `{credential: store:NAME, header: Authorization}`"),
 ]  # fmt: skip
 
 POLICY = [
@@ -185,11 +237,11 @@ YAML = [
     ("octal", {"audit": "audit: {dir: §0755}\n"}, "audit.dir", "`0755` is a number that not every reader reads alike", "write the number in plain decimal digits, or in quotes if it is text"),
     ("merge key", {"people": "people: {alice: {§<<: {email: a@b.test}}}\n"}, "people.alice.<<", "merge keys (`<<`) are not read", "write the keys out, or alias whole values"),
     ("tag", {"audit": "audit: {dir: §!path x}\n"}, "audit.dir", "the tag `!path` is not read", "write the value without it"),
-    ("anchor twice", {"people": "people: {alice: {email: &a x, subject: *a, issuer: corp}, bob: {email: §&a y}}\n"} | corp("direct: true"), "people.bob.email", "the anchor `&a` is written twice", "rename one"),
+    ("anchor twice", {"people": "people: {alice: {email: &a x@a.test, subject: *a, issuer: corp}, bob: {email: §&a y@a.test}}\n"} | corp("direct: true"), "people.bob.email", "the anchor `&a` is written twice", "rename one"),
 ]  # fmt: skip
 
 
-CASES = [*SHAPES, *VALUES, *REFERENCES, *CLASHES, *POLICY, *YAML]
+CASES = [*SHAPES, *VALUES, *REFERENCES, *CLASHES, *ISSUED, *SHOWN, *POLICY, *YAML]
 
 
 @pytest.mark.parametrize(
@@ -249,6 +301,8 @@ TAKE_OUT = "take it out, and consider it known to others; secrets are given as `
 SECRETS = [
     ("a sealing key", {"store": "store: {key: §hunter2hunter2}\n"}, INLINE, REFERENCE, "hunter2"),
     ("a number as a key", {"store": "store: {key: §12345678}\n"}, INLINE, REFERENCE, "12345678"),
+    ("a credential", identity("{credential: §hunter2}"), "a credential must not be written here", "write `store:NAME`, and set it with `ostiary credentials set NAME`", "hunter2"),
+    ("a credential from the environment", identity("{credential: §env:hunter2}"), "a credential must not be written here", "write `store:NAME`, and set it with `ostiary credentials set NAME`", "hunter2"),
     ("a private key in a text", {"audit": f'audit: {{dir: §"{PRIVATE_KEY} hunter2"}}\n'}, LOOKS.format("a private key"), TAKE_OUT, "hunter2"),
     ("a token in a text", agent(f"{{owner: alice, {CEILING}, purpose: §{TOKEN}}}"), LOOKS.format("a token"), TAKE_OUT, "eyJ"),
     ("a token as a wrong value", {"audit": f"audit: {{durability: §{TOKEN}}}\n"}, LOOKS.format("a token"), TAKE_OUT, "eyJ"),

@@ -48,19 +48,19 @@ def test_keys_for_other_algorithms_are_left_out(tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ("private members", {"keys": [{**EC_KEY, "d": "AAAA"}]}, "key 1 holds private members (`d`); keep only the public ones"),
-    ("a private key that is not used", {"keys": [RSA_KEY, {**EC_KEY, "use": "enc", "d": "AAAA"}]}, "key 2 holds private members (`d`); keep only the public ones"),
-    ("a symmetric key", {"keys": [RSA_KEY, {"kty": "oct", "k": "AAAA"}]}, "key 2 is symmetric, and whoever can check with it can also sign; use a public key"),
-    ("no key", {"keys": []}, "none of its 0 keys can check a signature of RS256 or ES256 or EdDSA"),
-    ("another algorithm", {"keys": [{**RSA_KEY, "alg": "RS512"}]}, "none of its 1 keys can check a signature of RS256 or ES256 or EdDSA"),
-    ("other operations", {"keys": [{**RSA_KEY, "key_ops": ["encrypt"]}]}, "none of its 1 keys can check a signature of RS256 or ES256 or EdDSA"),
-    ("no JSON", "{", "is not JSON: it cannot be parsed"),
-    ("no object", "[]", 'is not a JSON Web Key Set: `{"keys": [...]}` is expected'),
-    ("a key by itself", EC_KEY, 'is a single key; write `{"keys": [...]}` around it'),
-    ("a member twice", '{"keys": [], "keys": []}', "is not JSON: a member is written twice in one object"),
-    ("nesting without end", "[" * 100_000, "is not JSON: it cannot be parsed"),
-    ("one kid twice", {"keys": [EC_KEY, EC_KEY]}, "two keys for ES256 have the same `kid`, `ec`"),
-    ("two keys without a kid", {"keys": [{k: v for k, v in EC_KEY.items() if k != "kid"}] * 2}, "two keys for ES256 have no `kid`, so that nothing tells them apart"),
+    ("private members", {"keys": [{**EC_KEY, "d": "AAAA"}]}, "key 1 has private members (`d`)"),
+    ("a private key that is not used", {"keys": [RSA_KEY, {**EC_KEY, "use": "enc", "d": "AAAA"}]}, "key 2 has private members (`d`)"),
+    ("a symmetric key", {"keys": [RSA_KEY, {"kty": "oct", "k": "AAAA"}]}, "key 2 is symmetric, and whoever can check with it can also sign"),
+    ("no key", {"keys": []}, "it holds no key"),
+    ("another algorithm", {"keys": [{**RSA_KEY, "alg": "RS512"}]}, "no key in it can check a signature of RS256, ES256 or EdDSA"),
+    ("other operations", {"keys": [{**RSA_KEY, "key_ops": ["encrypt"]}]}, "no key in it can check a signature of RS256, ES256 or EdDSA"),
+    ("no JSON", "{", "it is not JSON: it cannot be parsed"),
+    ("no object", "[]", "it is not a JSON Web Key Set"),
+    ("a key by itself", EC_KEY, "it is a single key"),
+    ("a member twice", '{"keys": [], "keys": []}', "it is not JSON: a member is written twice in one object"),
+    ("nesting without end", "[" * 100_000, "it is not JSON: it cannot be parsed"),
+    ("one kid twice", {"keys": [EC_KEY, EC_KEY]}, "two of its keys for ES256 have the same `kid`, `ec`"),
+    ("two keys without a kid", {"keys": [{k: v for k, v in EC_KEY.items() if k != "kid"}] * 2}, "two of its keys for ES256 have no `kid`, so that nothing tells them apart"),
     ("a weak key", {"keys": [{**RSA_KEY, "n": "_" * 168}]}, "key 1 has 1008 bits; an RSA key is odd and has 2048 to 8192"),
     ("an exponent of one", {"keys": [{**RSA_KEY, "e": "AQ"}]}, "key 1 has an exponent that no RSA key should have"),
     ("not on the curve", {"keys": [{**EC_KEY, "y": EC_KEY["x"]}]}, "key 1 is not a point on P-256"),
@@ -79,5 +79,5 @@ def test_a_set_that_could_do_harm_is_refused(tmp_path: Path, document: Any, why:
 
 
 def test_a_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JwksError, match="cannot be read: No such file or directory"):
+    with pytest.raises(JwksError, match=r"it cannot be read \(No such file or directory\)"):
         read_keys(tmp_path / "gone.json", ALL)

@@ -170,18 +170,6 @@ def test_the_data_plane_is_handed_the_headers_of_what_servers_name_and_nothing_e
     assert credentials.header_values(store, found) == {"mail": "Bearer mail", "key": "key"}
 
 
-def test_a_credential_that_would_have_to_look_different_in_two_headers_is_not_handed_over(
-    store: Store, tmp_path: Path
-) -> None:
-    with store.changing() as connection:
-        credentials.put(connection, store.sealing, "word", "abc", now=5)
-        credentials.put(connection, store.sealing, "words", "Basic abc", now=5)
-    both = [(name, header) for name in ("word", "words") for header in ("Authorization", "X-Api-Key")]
-    found = servers(tmp_path, *both)
-    assert credentials.clashes(found) == {"word", "words"}
-    assert credentials.header_values(store, found) == {"words": "Basic abc"}
-
-
 # Sections ------------------------------------------------------------------------------------------------------------
 
 

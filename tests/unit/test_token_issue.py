@@ -132,12 +132,12 @@ def test_a_retired_key_signs_nothing(config: Config, key: StoredKey) -> None:
         sign(authorize(asked(), config, now=NOW), retired)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("61m", 3660)])
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("61m", 3660), ("1d", 86400)])
 def test_a_duration_has_a_unit(text: str, seconds: int) -> None:
     assert parse_ttl(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "0m", "-5m", "1.5h", "10 m", "1d", "٣m", "10m\n"])
+@pytest.mark.parametrize("text", ["", "10", "0m", "-5m", "1.5h", "10 m", "1w", "٣m", "10m\n"])
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(TokenRefusedError):
         parse_ttl(text)

@@ -130,7 +130,7 @@ REFUSED = [
     ("a hidden line break", "a: 1 # x\u2028b: 2\n", (1, 9, "the file holds U+2028, which hides how the text is read")),
     ("a hidden order", "a: b\u202e\n", (1, 5, "the file holds U+202E, which hides how the text is read")),
     ("a bare carriage return", "a: 1 # x\rb: 2\n", (1, 9, "the file holds U+000D, which hides how the text is read")),
-    ("a syntax error", "a: b: c\n", (1, 5, "this is not YAML: mapping values are not allowed here")),
+    ("a syntax error", "a: b: c\n", (1, 5, "a second `: ` stands in this value")),
     ("an escape beyond Unicode", 'a: "\\UFFFFFFFF"\n', (1, 2, "this is not YAML: the parser cannot read it")),
     ("too deep", "[" * 50 + "]" * 50, (1, 41, "values are nested deeper than 40 levels")),
 ]
@@ -154,3 +154,92 @@ def test_a_huge_file_is_not_parsed() -> None:
 def test_a_byte_order_mark_is_passed_over() -> None:
     node, problems = read(b"\xef\xbb\xbfa: 1\n")
     assert (problems, node is not None and node.entries[0].column) == ([], 1)
+
+
+INDENTED = "members of one mapping, and items of one list, begin in one column"
+QUOTE = "put it in quotes if it is text"
+BETWEEN = "text that holds `: ` or `,` goes in quotes"
+NOT_YAML = [
+    ("a tab", "a:\n\tb: 1\n", (2, 1, "a tab stands where only spaces may", "indent with spaces, not tabs")),
+    ("less indented", "a:\n   b: 1\n  c: 1\n", (3, 3, "this line does not fit the indentation around it", INDENTED)),
+    ("more indented", "a: 1\n  b: 2\n", (2, 3, "this line does not fit the indentation around it", INDENTED)),
+    ("a mapping in a list", "- a\nb: 1\n", (2, 1, "this line does not fit the indentation around it", INDENTED)),
+    ("no space", "a:\n  b: 1\n  c:x\nd: 1\n", (3, 3, "a space is missing after `c:`", "write `c: …`")),
+    ("no space in the middle", "a:\n  c:x\n  d: 1\n", (2, 3, "a space is missing after `c:`", "write `c: …`")),
+    (
+        "no colon",
+        "a\nb: 1\n",
+        (1, 1, "this line is no `name: value`", "write one, or put a text of several lines in quotes"),
+    ),
+    (
+        "two colons",
+        "a: b: c\n",
+        (1, 5, "a second `: ` stands in this value", "put the value in quotes if it is text"),
+    ),
+    ("a sign that YAML keeps", "a: @b\n", (1, 4, "a value cannot begin with `@`", QUOTE)),
+    ("a bracket that closes nothing", "a: }\n", (1, 4, "a value cannot begin with `}`", QUOTE)),
+    (
+        "an open brace",
+        "a: {b: c\nd: 1\n",
+        (
+            1,
+            4,
+            "this `{` is not closed, or lacks a `,`",
+            f"`,` stands between members, and `}}` at the end; {BETWEEN}",
+        ),
+    ),
+    (
+        "no comma",
+        "a: [b: c: d]\n",
+        (1, 9, "a `,` or `]` is missing before this", f"`,` stands between items, and `]` at the end; {BETWEEN}"),
+    ),
+    (
+        "a brace too many",
+        "a: {b: c}}\n",
+        (1, 10, "this `}` belongs to nothing", "remove it, or put the whole value in quotes"),
+    ),
+    ("an open quote", 'a: "x\n', (1, 4, "this quote is not closed", "add the same quote at the end of the text")),
+    (
+        "a quote within quotes",
+        "a: 'it's'\n",
+        (
+            1,
+            8,
+            "something follows a value that has ended",
+            "put the whole value in quotes; in single quotes, a quote is written twice",
+        ),
+    ),
+    (
+        "an escape of regular expressions",
+        'a: "\\d"\n',
+        (1, 6, "`\\d` means nothing in double quotes", "write the text in single quotes, where `\\` is itself"),
+    ),
+    (
+        "a list in line",
+        "a: - b\n",
+        (
+            1,
+            4,
+            "a list of `-` cannot begin on the line of its name",
+            "put its items on lines of their own, or write `[…]`",
+        ),
+    ),
+    ("a star", "a: *\n", (1, 4, "`*` and `&` begin the name of an anchor", "put the value in quotes if it is text")),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), [case[1:] for case in NOT_YAML], ids=[case[0] for case in NOT_YAML])
+def test_what_is_not_yaml_is_told_in_plain_words(text: str, told: tuple[int, int, str, str]) -> None:
+    problems: list[Problem] = []
+    assert read_bytes(text.encode(), "f.yaml", problems) is None
+    assert [(each.line, each.column, each.message, each.hint) for each in problems] == [told]
+
+
+def test_an_empty_value_stands_where_its_key_does() -> None:
+    node, problems = read("a:\n  b:   # nothing\n  c: 1\n  d: null\n")
+    assert problems == []
+    assert node is not None
+    assert [(each.key, each.line, each.column) for each in node.walk() if each.kind == "null"] == [
+        ("a.b", 2, 3),
+        ("a.d", 4, 6),
+    ]

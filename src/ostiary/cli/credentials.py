@@ -74,6 +74,4 @@ def _value(name: str, variable: str | None) -> str:
 
 
 def _state(credential: dict[str, Any]) -> Text:
-    if credential["clash"]:
-        return Text("named for Authorization and for another header: use two", style="red")
     return Text("set") if credential["set"] else Text("not set", style="red")

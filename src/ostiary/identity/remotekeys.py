@@ -240,7 +240,8 @@ class RemoteKeys:
                 check(body)
             except (FetchError, DocumentError, JwksError) as error:
                 place.failed_at = self._clock()
-                why = str(error) if isinstance(error, FetchError) else f"{url} {error}"
+                what = f"{url} cannot be used:" if isinstance(error, JwksError) else url
+                why = str(error) if isinstance(error, FetchError) else f"{what} {error}"
                 until = "" if document is None else "; what it said last serves for 24 hours"
                 log.warning(f"{why}{until}")
                 return

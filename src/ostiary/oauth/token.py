@@ -28,7 +28,7 @@ DEFAULT_TTL_S: Final = 600
 CLIENT_AGENT: Final = "agent:client:"
 #: What a token says of the person beyond `sub`; all else in it is decided here.
 PERSONAL: Final = ("email", "groups", "_claim_names", "claims", "auth_time")
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,5})(s|m|h)\Z")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d)\Z")
 
 
 class TokenRefusedError(OperationError):
@@ -145,7 +145,7 @@ def parse_ttl(text: str) -> int:
     match = _DURATION.match(text)
     if match is None:
         raise TokenRefusedError(f"{text!r} is no duration", hint="write a number and a unit, as in 90s, 10m or 1h")
-    return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}[match[2]]
 
 
 def authorize(request: TokenRequest, config: Config, *, now: int) -> Grant:

@@ -32,7 +32,6 @@ class NameBody(BaseModel):
 def listing(control: Control) -> dict[str, Any]:
     """Return the credentials that are set, and those that servers name and that are not."""
     used = credentials.used_by(control.config.servers)
-    clashes = credentials.clashes(control.config.servers)
     with control.store.reading() as connection:
         stored = {each.name: each for each in credentials.listing(connection)}
     return {
@@ -43,7 +42,6 @@ def listing(control: Control) -> dict[str, Any]:
                 "created": stored[name].created_at if name in stored else None,
                 "rotated": stored[name].rotated_at if name in stored else None,
                 "servers": used.get(name, []),
-                "clash": name in clashes,
             }
             for name in sorted({*stored, *used})
         ]

@@ -102,21 +102,10 @@ def all_values(store: Store) -> dict[str, str]:
 def header_values(store: Store, servers: Mapping[str, ServerSection]) -> dict[str, str]:
     """Return what the data plane is handed: for each credential that a server names and that is set, its header value.
 
-    A name stands for one value, so a credential that goes into several headers must look the same in all of them
-    (`clashes`); where it would not, it is left out and its servers are not reached.
+    A name stands for one value: the configuration lets none go into Authorization and into another header too.
     """
-    values, wrong = all_values(store), clashes(servers)
-    return {
-        name: header_value(values[name], header)
-        for name, header in _wanted(servers)
-        if name in values and (name not in wrong or " " in values[name])
-    }
-
-
-def clashes(servers: Mapping[str, ServerSection]) -> set[str]:
-    """Return the credentials that are named for Authorization and for another header too."""
-    bearer = {name for name, header in _wanted(servers) if header.lower() == "authorization"}
-    return bearer & {name for name, header in _wanted(servers) if header.lower() != "authorization"}
+    values = all_values(store)
+    return {name: header_value(values[name], header) for name, header in _wanted(servers) if name in values}
 
 
 def used_by(servers: Mapping[str, ServerSection]) -> dict[str, list[str]]:
