@@ -8,10 +8,11 @@ document comes back with its next request: `oauth.allowed_client_id_domains` kee
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from ostiary.control import EpochKind
 from ostiary.errors import OperationError
 from ostiary.policy.names import nearest
 from ostiary.registry.effective import merge
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ostiary.config import Config
-    from ostiary.control import Control, Epoch, EpochKind, Person
+    from ostiary.control import Control, Epoch, Person
     from ostiary.registrar import Operator
 
 _FAMILIES, _CONSENTS, _CLIENTS = tables.families.c, tables.consents.c, tables.clients.c
 _CLIENT_AGENT = "agent:client:"
+_NOT_KEPT = "tokens are not kept, so whether there is one of this id cannot be said here"
+
+Target = EpochKind | Literal["service"]
+"""What can be named. A service has no epochs of a kind of its own: it is the client of its tokens."""
 
 
 class RevocationError(OperationError):
@@ -68,7 +73,7 @@ class _Reach:
 
 
 def revoke(
-    control: Control, targets: Sequence[tuple[EpochKind, str]], by: Operator | Person | None, *, why: str | None
+    control: Control, targets: Sequence[tuple[Target, str]], by: Operator | Person | None, *, why: str | None
 ) -> Hit:
     """Refuse, from now on, every token that matches one of `targets` and was issued until now.
 
@@ -81,9 +86,7 @@ def revoke(
     return hit
 
 
-def end(
-    control: Control, connection: sa.Connection, targets: Sequence[tuple[EpochKind, str]], *, why: str | None
-) -> Hit:
+def end(control: Control, connection: sa.Connection, targets: Sequence[tuple[Target, str]], *, why: str | None) -> Hit:
     """Do the part of `revoke` that is in the store, within a change of it; `enforce` must follow once it is made."""
     config, _ = merge(control.config, connection)
     people = People.read(config, connection)
@@ -111,19 +114,20 @@ def enforce(control: Control, hit: Hit, by: Operator | Person | None, *, why: st
 # What each kind reaches ----------------------------------------------------------------------------------------------
 
 
-def _reach(connection: sa.Connection, config: Config, people: People, kind: EpochKind, value: str) -> _Reach:
+def _reach(connection: sa.Connection, config: Config, people: People, kind: Target, value: str) -> _Reach:
     if not value.strip():
         raise RevocationError("nothing is named")
     match kind:
         case "token":
-            # Tokens are not kept, so whether there is one of this id cannot be said.
-            return _Reach(keys=[("token", value)], families=sa.false(), known=True)
+            return _Reach(keys=[("token", value)], families=sa.false(), hint=_NOT_KEPT)
         case "family":
             return _Reach(keys=[("family", value)], families=_FAMILIES.id == value)
         case "client":
             return _client(connection, config, value)
         case "agent":
             return _agent(config, value)
+        case "service":
+            return _service(connection, config, value)
         case "owner":
             return _owner(config, people, value)
         case "subject":
@@ -159,7 +163,7 @@ def _agent(config: Config, value: str) -> _Reach:
     kind, colon, _ = value.partition(":")
     if colon and kind in ("human", "service"):
         hint = (
-            f"use --client {value}" if kind == "service" else "use --owner for its agents, or `ostiary people disable`"
+            f"use --service {value}" if kind == "service" else "use --owner for its agents, or `ostiary people disable`"
         )
         raise RevocationError(f"{value} is not an agent", hint=hint)
     ids = {key: config.agent_id(key) for key in config.agents}
@@ -169,8 +173,31 @@ def _agent(config: Config, value: str) -> _Reach:
         families=_FAMILIES.agent == agent,
         consents=_CONSENTS.agent == agent,
         agents={agent} & set(ids.values()),
-        hint="" if agent in ids.values() or agent.startswith(_CLIENT_AGENT) else nearest(value, ids),
+        hint="" if agent in ids.values() or agent.startswith(_CLIENT_AGENT) else _not_an_agent(config, value),
     )
+
+
+def _not_an_agent(config: Config, value: str) -> str:
+    if value in config.services:
+        return f"it is a service: `ostiary revoke --service {value}`"
+    return nearest(value, config.agents)
+
+
+def _service(connection: sa.Connection, config: Config, value: str) -> _Reach:
+    """Return what its id reaches: as the client of tokens of ours, as the subject of those of another issuer."""
+    kind, colon, _ = value.partition(":")
+    if colon and kind != "service":
+        hint = f"use --{'agent' if kind == 'agent' else 'owner'} {value}"
+        raise RevocationError(f"{value} is not a service", hint=hint)
+    ids = {key: config.service_id(key) for key in config.services}
+    service = ids.get(value) or (value if colon else f"service:local:{value}")
+    reach = _client(connection, config, service)
+    if not service.startswith("service:local:"):
+        reach.keys = [("subject", service)]
+    if not reach.known:
+        an_agent = value in config.agents
+        reach.hint = f"it is an agent: `ostiary revoke --agent {value}`" if an_agent else nearest(value, ids)
+    return reach
 
 
 def _owner(config: Config, people: People, value: str) -> _Reach:

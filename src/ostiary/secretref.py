@@ -23,8 +23,14 @@ def read_secret(reference: str, base: Path) -> str | None:
         return None
 
 
-def unset_secrets(config: Config) -> Iterator[str]:
-    """Yield what must be told at a start: secrets that are not where the gateway runs, though its file is in order."""
+def unset_client_secrets(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield each provider whose client secret is not here, or is empty, with the reference to it."""
     for name, provider in config.providers.items():
         if provider.client_secret is not None and read_secret(provider.client_secret, config.folder) is None:
-            yield f"identity.providers.{name}: {provider.client_secret} cannot be read, so nobody can sign in there"
+            yield name, provider.client_secret
+
+
+def unset_secrets(config: Config) -> Iterator[str]:
+    """Yield what must be told at a start: secrets that are not where the gateway runs, though its file is in order."""
+    for name, reference in unset_client_secrets(config):
+        yield f"identity.providers.{name}: {reference} cannot be read, so nobody can sign in there"

@@ -105,6 +105,14 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         last_records(tmp_path / "absent", 5)
 
 
+def test_a_line_says_what_was_revoked() -> None:
+    named = [{"kind": "agent", "value": f"agent:local:{name}", "epoch": 1} for name in "abcde"]
+    for count, told in ((1, "revoked agent agent:local:a"), (5, "agent:local:b, agent agent:local:c and 2 more")):
+        line = one_line(record("control", A, event="revoked", detail={"revoked": named[:count]})).plain
+        assert told in line
+    assert "agent:local:a" not in one_line(record("control", A, event="other", detail={"revoked": named})).plain
+
+
 def test_what_a_caller_wrote_cannot_move_the_cursor(tmp_path: Path) -> None:
     evil = "\x1b[2J\r\n\u202e\u2028x"
     principal = {"type": "human", "id": evil}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -111,6 +113,37 @@ def test_check_of_a_good_file_tells_warnings_and_the_digest(tmp_path: Path) -> N
         64,
         ["servers.notes.pins"],
     )
+
+
+@CORE
+@pytest.mark.parametrize(
+    ("reference", "said", "hint"),
+    [
+        ("env:NOT_SET_HERE", "the variable `NOT_SET_HERE` is not set here, or is empty", "set it"),
+        ("env:EMPTY", "the variable `EMPTY` is not set here, or is empty", "set it"),
+        ("file:gone.txt", "the file `gone.txt` cannot be read here, or is empty", "write it"),
+        ("env:SET", None, None),
+        ("file:jwks.json", None, None),
+    ],
+)
+def test_check_warns_of_a_client_secret_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, said: str | None, hint: str | None
+) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("SET", "hunter2")
+    provider = (
+        f"identity: {{providers: {{s.so: {{issuer: https://a.test, client_id: a, client_secret: {reference}}}}}}}\n"
+    )
+    result = run("check", write(tmp_path, with_sections(identity=provider)), "--json")
+    told = [(w["line"], w["column"], w["message"], w["hint"]) for w in json.loads(result.output)["warnings"]][1:]
+    place = (4, provider.index(reference) + 1)
+    wanted = f"{said}: without it nobody can sign in at `s.so`", f"{hint} where the gateway runs"
+    assert (result.exit_code, told) == (0, [] if said is None else [(*place, *wanted)])
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-m", "ostiary", "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert (ran.returncode, "Usage: ostiary" in ran.stdout) == (0, True), ran.stderr
 
 
 @CORE

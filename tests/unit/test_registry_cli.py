@@ -62,16 +62,16 @@ def test_an_agent_goes_through_its_life() -> None:
     assert told("agents", "resume", "agent:local:nightly")["agent"]["state"] == "live"
     assert told("agents", "hand-over", "nightly", "--to", "dave")["agent"]["owner"] == "dave"
     assert told("people", "disable", "dave", "--reason", "left")["person"]["live"] is False
-    orphans = {each["name"]: each["remedy"] for each in told("agents", "orphans")["orphans"]}
+    orphans = {each["name"]: (each["remedy"], each["confirm"]) for each in told("agents", "orphans")["orphans"]}
     assert orphans == {
-        "nightly": "ostiary agents hand-over nightly --to PERSON",
-        "ship": "change agents.ship.owner in ostiary.yaml",
+        "nightly": ("ostiary agents hand-over nightly --to PERSON", None),
+        "ship": ("change agents.ship.owner in ostiary.yaml", "ostiary people confirm carol"),
     }
     assert told("people", "enable", "dave")["person"]["live"] is True
     assert told("agents", "remove", "nightly")["removed"] == "nightly"
     listed = run("agents", "list").stdout
     assert "nightly" not in listed
-    assert "lint" in listed
+    assert "agent:local:lint" in listed
 
 
 @pytest.mark.usefixtures("here")
@@ -106,6 +106,16 @@ def test_refusals_say_what_would_help_and_change_nothing(arguments: tuple[str, .
 
 
 @pytest.mark.usefixtures("here")
+def test_a_removed_client_was_known_and_the_services_of_a_disabled_person_are_told() -> None:
+    assert run("clients", "add", "ide", "--redirect-uri", "http://127.0.0.1/cb").exit_code == 0
+    removed = run("clients", "remove", "ide")
+    assert (removed.exit_code, "known here" in removed.output) == (0, False)
+    disabled = run("people", "disable", "alice")
+    assert (disabled.exit_code, "`ostiary revoke --service batch`" in disabled.stderr) == (0, True)
+    assert "goes on" not in run("people", "disable", "bob").output
+
+
+@pytest.mark.usefixtures("here")
 def test_a_revocation_prints_what_was_hit_and_whether_the_name_is_known() -> None:
     known = run("revoke", "--agent", "lint", "--reason", "odd")
     assert known.exit_code == 0
@@ -116,6 +126,13 @@ def test_a_revocation_prints_what_was_hit_and_whether_the_name_is_known() -> Non
     unknown = run("revoke", "--third-party", "vendor")
     assert unknown.exit_code == 0
     assert "nothing of that name is known here" in unknown.stderr
+    mistaken = run("revoke", "--agent", "batch")
+    assert (mistaken.exit_code, "`ostiary revoke --service batch`" in mistaken.stderr) == (0, True)
+    service = run("revoke", "--service", "batch")
+    assert (service.exit_code, service.stdout.splitlines()[0]) == (0, "revoked client service:local:batch")
+    assert "known here" not in service.stderr
+    token = run("revoke", "--token", "some-jti")
+    assert (token.exit_code, "tokens are not kept" in token.stderr) == (0, True)
     answer = told("revoke", "--token", "some-jti")
     assert [(each["kind"], each["value"]) for each in answer["revoked"]] == [("token", "some-jti")]
     assert answer["running"] is False
@@ -204,6 +221,25 @@ def test_the_running_gateway_does_the_same_and_records_who_asked(desk: Desk) -> 
     ]
 
 
+NO_FILE = [
+    *(("people", "list"), ("agents", "list"), ("services", "list"), ("clients", "list"), ("credentials", "list")),
+    *(("keys", "list"), ("keys", "rotate"), ("revoke", "--agent", "lint"), ("audit", "tail"), ("audit", "verify")),
+    ("tokens", "issue", "--agent", "lint", "--server", "notes"),
+]
+
+
+@pytest.mark.parametrize("arguments", NO_FILE, ids=" ".join)
+def test_a_file_that_is_not_there_leads_to_no_gateway(desk: Desk, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments, "--config", "gone.yaml")
+    assert (result.exit_code, "gone.yaml" in result.output) == (1, True), result.output
+    assert desk.records() == []
+
+
+def test_a_file_that_is_wrong_leads_to_the_gateway_that_it_names(desk: Desk) -> None:
+    desk.file.write_text(HOUSE + "nonsense: 1\n", encoding="utf-8")
+    assert run("agents", "list").exit_code == 0
+
+
 @pytest.mark.usefixtures("desk")
 def test_the_running_gateway_refuses_with_the_same_words() -> None:
     for arguments, said in [
@@ -243,5 +279,5 @@ def test_the_commands_of_the_guide_do_what_it_says(tmp_path: Path, monkeypatch: 
         if line.endswith("people enable alice"):
             states = {each["name"]: (each["owner"], each["state"]) for each in told("agents", "list")["agents"]}
             assert states == {"release-bot": ("alice", "live"), "nightly": ("bob", "live")}
-    assert len(lines) == 17
+    assert len(lines) == 18
     assert [each["name"] for each in told("agents", "list")["agents"]] == ["release-bot"]

@@ -49,6 +49,8 @@ CASES: list[Case] = [
     ("client", "ship-ide", {("client", "ship-ide")}, {"agent:local:ship"}, ALL[:2], True),
     ("client", "lint", {("client", "agent:local:lint"), ("client", "lint")}, {"agent:local:lint"}, ALL, True),
     ("client", "batch", {("client", "batch"), ("client", "service:local:batch")}, set(), ALL, True),
+    ("service", "batch", {("client", "service:local:batch")}, set(), ALL, True),
+    ("service", "service:local:batch", {("client", "service:local:batch")}, set(), ALL, True),
     ("third_party", "vendor", {("third_party", "vendor")}, {"agent:client:ide"}, ALL[2:], True),
     ("third_party", "acme", {("third_party", "acme")}, {"agent:local:ship"}, ALL[:2], True),
     # Whose agents: the ones she owns, and the clients that act for her.
@@ -73,7 +75,6 @@ CASES: list[Case] = [
     # By whose authority: whatever acts in her name, whoever owns it. What she consented to stays.
     ("subject", ZOE, {("subject", ZOE)}, {"agent:client:ide", "agent:local:ship"}, ALL[:1], False),
     ("family", ALL[0], {("family", ALL[0])}, {"agent:client:ide"}, ALL[1:], False),
-    ("token", "some-jti", {("token", "some-jti")}, set(), ALL, False),
 ]
 
 
@@ -121,7 +122,7 @@ def test_disabling_a_person_ends_her_sessions_her_agents_and_what_acts_for_her(d
     assert desk.events() == ["revoked", "person_disabled"]
 
 
-@pytest.mark.parametrize("kind", ["agent", "client", "owner", "third_party", "family", "subject"])
+@pytest.mark.parametrize("kind", ["agent", "service", "client", "owner", "third_party", "family", "subject", "token"])
 def test_what_nobody_knows_is_revoked_all_the_same_and_said_to_be_unknown(desk: Desk, kind: Any) -> None:
     hit = revoke(desk.control, [(kind, "unheard-of")], BY, why=None)
     assert (hit.known, hit.agents, hit.families) == (False, (), 0)
@@ -135,14 +136,25 @@ def test_what_nobody_knows_is_revoked_all_the_same_and_said_to_be_unknown(desk: 
         ("agent", "lnt", "did you mean `lint`?"),
         ("owner", "alise", "did you mean `alice`?"),
         ("third_party", "vendr", "did you mean `vendor`?"),
+        ("service", "bach", "did you mean `batch`?"),
+        ("service", "lint", "it is an agent: `ostiary revoke --agent lint`"),
+        ("agent", "batch", "it is a service: `ostiary revoke --service batch`"),
+        ("token", "some-jti", "tokens are not kept, so whether there is one of this id cannot be said here"),
     ],
 )
-def test_a_name_that_is_nearly_right_is_asked_about(desk: Desk, kind: Any, value: str, hint: str) -> None:
+def test_a_name_that_is_not_known_is_told_with_what_may_be_meant(desk: Desk, kind: Any, value: str, hint: str) -> None:
     assert revoke(desk.control, [(kind, value)], BY, why=None).hint == hint
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [("agent", "human:sso:zoe"), ("agent", "service:local:batch"), ("owner", " "), ("token", "")]
+    ("kind", "value"),
+    [
+        ("agent", "human:sso:zoe"),
+        ("agent", "service:local:batch"),
+        ("service", "agent:local:lint"),
+        ("owner", " "),
+        ("token", ""),
+    ],
 )
 def test_what_can_match_no_token_is_refused_and_nothing_is_written(desk: Desk, kind: Any, value: str) -> None:
     with pytest.raises(RevocationError):

@@ -74,7 +74,17 @@ def _what(record: dict[str, Any]) -> str:
     tool, server = record.get("tool"), record.get("server")
     if tool and server and "/" not in str(tool):
         tool = f"{server}/{tool}"
-    return _clean(str(tool or record.get("event") or record.get("mcp_method") or server or ""))
+    what = str(tool or record.get("event") or record.get("mcp_method") or server or "")
+    return _clean(" ".join([what, *_revoked(record)]))
+
+
+def _revoked(record: dict[str, Any]) -> list[str]:
+    """Return what a revocation named, the first of many."""
+    named = (record.get("detail") or {}).get("revoked") if record.get("event") == "revoked" else None
+    if not isinstance(named, list):
+        return []
+    told = ", ".join(f"{each.get('kind')} {each.get('value')}" for each in named[:3])
+    return [told + (f" and {len(named) - 3} more" if len(named) > 3 else "")]
 
 
 def _why(record: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ def list_agents(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption
     """List all agents: of the file, registered, and the clients that people consented to."""
     columns: Columns = {
         "agent": "name",
+        "id": "id",
         "from": "from",
         "owner": "owner",
         "state": _state,
@@ -201,12 +202,14 @@ def remove(name: NameArgument, config: ConfigOption = Path("ostiary.yaml"), as_j
 def orphans(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:
     """List the agents that are suspended because nobody live answers for them, with what would help."""
     found = [each for each in listing(config, "/agents")["agents"] if each["reason"] == "owner_inactive"]
-    orphaned = [{**each, "remedy": _remedy(each, config)} for each in found]
+    people = {each["name"]: each for each in listing(config, "/people")["people"]} if found else {}
+    orphaned = [{**each, "remedy": _remedy(each, config), "confirm": _confirm(each, people)} for each in found]
     if as_json:
         print_json({"orphans": orphaned})
         return
-    rows = [(each["id"], each["owner"], each["why"], each["remedy"]) for each in orphaned]
-    show_table(("agent", "owner", "why", "to hand it over"), rows, empty="every agent has a live owner")
+    rows = [(each["id"], each["owner"], each["why"], each["confirm"], each["remedy"]) for each in orphaned]
+    columns = ("agent", "owner", "why", "if the owner is still there", "to hand it over")
+    show_table(columns, rows, empty="every agent has a live owner")
 
 
 def _remedy(agent: dict[str, Any], config: Path) -> str:
@@ -215,6 +218,14 @@ def _remedy(agent: dict[str, Any], config: Path) -> str:
     if agent["from"] == "file":
         return f"change agents.{agent['name']}.owner in {config}"
     return f"ostiary revoke --client {agent['clients'][0]}"
+
+
+def _confirm(agent: dict[str, Any], people: dict[str, dict[str, Any]]) -> str | None:
+    """Return the command that brings the owner back, unless she is disabled or nobody knows her."""
+    owner = people.get(agent["owner"])
+    if owner is None or owner["disabled"] is not None or not (owner["declared"] or owner["signed_in"] is not None):
+        return None
+    return f"ostiary people confirm {owner['name']}"
 
 
 def _state(agent: dict[str, Any]) -> Text:

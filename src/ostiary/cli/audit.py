@@ -125,10 +125,11 @@ def _folder(folder: Path | None, file: Path) -> Path:
 def _store_keys(file: Path) -> list[dict[str, str]] | None:
     """Return every public key that the store has had; `None` where there is no store to be read."""
     from ostiary.cli.reach import AdminError, locate_store
+    from ostiary.errors import ConfigError
     from ostiary.store import Store, StoreError
 
     try:
         with Store.open_public(locate_store(file)) as store:
             return [key.public for key in store.all_keys()]
-    except (StoreError, AdminError):
+    except (StoreError, AdminError, ConfigError):
         return None

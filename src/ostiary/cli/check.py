@@ -12,7 +12,7 @@ from ostiary.cli.problems import Blocks
 from ostiary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ostiary.config import Config
 
@@ -37,7 +37,7 @@ def check(
     digest: str | None = None
     try:
         config = load(file)
-        warnings = config.warnings
+        warnings = [*config.warnings, *_unset(config)]
         digest = _digest(config)
     except ConfigError as error:
         problems = error.problems
@@ -67,6 +67,23 @@ def _digest(config: Config) -> str:
         return Snapshot(compile(config, local_keys=())).digest
     except SnapshotError as error:
         raise ConfigError([snapshot_problem(config, error.path, error.message)]) from error
+
+
+def _unset(config: Config) -> Iterator[Problem]:
+    """Yield a warning for each secret that is not here: it may well be where the gateway will run."""
+    from ostiary.confignodes import below
+    from ostiary.secretref import unset_client_secrets
+    from ostiary.yamlsource import read_file
+
+    root = read_file(config.path, config.path.name, [])
+    for name, reference in unset_client_secrets(config):
+        node = below(root, "identity", "providers", name, "client_secret")
+        if node is None:
+            continue
+        kind, _, place = reference.partition(":")
+        what = f"the variable `{place}` is not set here" if kind == "env" else f"the file `{place}` cannot be read here"
+        message = f"{what}, or is empty: without it nobody can sign in at `{name}`"
+        yield node.problem(message, f"{'set' if kind == 'env' else 'write'} it where the gateway runs")
 
 
 def _show(file: Path, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:

@@ -33,7 +33,7 @@ def lockdown(
     if reason is not None:
         # What is no text in the terminal's encoding could not be recorded, and must not stand in the way.
         reason = reason.encode("utf-8", "replace").decode("utf-8")
-    path = locate_store(config, store)
+    path = locate_store(config, store, without_file=True)
     recorded = True
     if ask(path, "POST", "/lift" if lift else "/lockdown", {"reason": reason}) is None:
         recorded = _without_gateway(path, config, reason, lift=lift)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from ostiary.cli.output import ConfigOption, JsonOption, out, print_json
+from ostiary.cli.output import ConfigOption, JsonOption, err, out, print_json
 from ostiary.cli.registry import (
     Columns,
     NameArgument,
@@ -77,6 +77,11 @@ def disable(
     person = answer["person"]
     out().print(Text.assemble(plain(person["name"]), " is ", ("disabled", "bold red")))
     show_hit(answer["hit"], running=answer["running"])
+    for service in person["services"]:
+        tell = (
+            f"the service {service} goes on, with {person['name']} as its owner: `ostiary revoke --service {service}`"
+        )
+        err().print(plain(tell))
 
 
 def enable(name: NameArgument, config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = False) -> None:

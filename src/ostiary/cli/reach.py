@@ -61,21 +61,24 @@ def ask(path: StorePath, method: str, target: str, body: dict[str, Any] | None =
     return answer
 
 
-def locate_store(file: Path, store: str | None = None) -> StorePath:
-    """Return where the store is, even if the configuration file is wrong or gone.
+def locate_store(file: Path, store: str | None = None, *, without_file: bool = False) -> StorePath:
+    """Return where the store is, even if the configuration file is wrong.
 
     `store` is what the user said: a `sqlite:///` URL or a path. Otherwise the file says it; if it cannot be used, the
-    one store URL in its text counts, and without one the default.
+    one store URL in its text counts, and without one the default. Raises `ConfigError` where there is no file to read:
+    a gateway that happens to run here is not the one that was meant. With `without_file` the default counts then too.
     """
     if store is not None:
         return StorePath.from_url(store if "://" in store else f"sqlite:///{store}", Path.cwd())
     folder = file.absolute().parent
     try:
         return StorePath.from_url(load(file).store.url, folder)
-    except ConfigError:
+    except ConfigError as error:
         try:
             found = set(_STORE_URL.findall(file.read_text("utf-8", "replace")))
         except OSError:
+            if not without_file:
+                raise error from None
             found = set()
     if len(found) > 1:
         raise AdminError(f"{file} cannot be used, and names more than one store", hint="say which with --store")

@@ -131,9 +131,13 @@ def show_hit(hit: Json, *, running: bool) -> None:
         console.print(Text.assemble(("revoked ", "bold"), plain(f"{each['kind']} {each['value']}")))
     console.print(plain(", ".join(reached)))
     tell_force(running=running)
-    if not hit["known"]:
-        hint = f" ({hit['hint']})" if hit["hint"] else ""
-        err().print(Text(f"nothing of that name is known here{hint}; a token of it would be refused", style="yellow"))
+    if hit["known"]:
+        return
+    hint = f" ({hit['hint']})" if hit["hint"] else ""
+    unknown = f"nothing of that name is known here{hint}; a token of it would be refused"
+    if any(each["kind"] == "token" for each in hit["revoked"]):
+        unknown = f"{hit['hint']}; one that comes is refused from now on"
+    err().print(Text(unknown, style="yellow"))
 
 
 def tell_force(*, running: bool) -> None:

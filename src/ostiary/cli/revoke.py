@@ -20,6 +20,9 @@ def revoke(
     agent: Annotated[
         str | None, typer.Option(help="All that was issued to an agent, by name or id.", metavar="ID")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option(help="All that was issued to a service, by name or id.", metavar="ID")
+    ] = None,
     owner: Annotated[
         str | None,
         typer.Option(help="All agents that a person owns, and all clients that act for her.", metavar="NAME"),
@@ -40,10 +43,17 @@ def revoke(
     It does not keep anybody out: for that, suspend or remove the agent, disable the person, remove a registered client.
     Clients by document come back when they are asked for: `oauth.allowed_client_id_domains` says which may.
     """
-    named = {"agent": agent, "owner": owner, "client": client, "token": token, "third_party": third_party}
+    named = {
+        "agent": agent,
+        "service": service,
+        "owner": owner,
+        "client": client,
+        "token": token,
+        "third_party": third_party,
+    }
     given = [(kind, value) for kind, value in named.items() if value is not None]
     if len(given) != 1:
-        raise typer.BadParameter("name exactly one: --agent, --owner, --client, --token or --third-party")
+        raise typer.BadParameter("name exactly one: --agent, --service, --owner, --client, --token or --third-party")
     kind, value = given[0]
     answer = act(config, "/revoke", {"kind": kind, "value": value, "reason": reason})
     if as_json:

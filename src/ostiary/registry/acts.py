@@ -24,7 +24,7 @@ class RevokeBody(BaseModel):
     """What to revoke, and why."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    kind: Literal["token", "family", "client", "agent", "subject", "owner", "third_party"]
+    kind: Literal["token", "family", "client", "agent", "service", "subject", "owner", "third_party"]
     value: str
     reason: str | None = None
 

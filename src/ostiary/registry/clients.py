@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from ostiary.registrar import NotRecordedError
 from ostiary.registry.effective import effective
 from ostiary.registry.sections import RegistryError
-from ostiary.revocation import revoke
+from ostiary.revocation import end, enforce
 from ostiary.store import clients
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def add(control: Control, body: AddBody, by: Operator) -> dict[str, Any]:
 
 def remove(control: Control, body: RemoveBody, by: Operator) -> dict[str, Any]:
     """Forget a client, and revoke all that it was granted."""
-    if body.id not in {each.id for each in clients.all_clients(control.store)}:
-        raise RegistryError(f"no client has the id {body.id[:200]}", hint="`ostiary clients list` shows them")
-    # First, so that nothing is issued to it any more.
-    clients.remove(control.store, body.id)
-    hit = revoke(control, [("client", body.id)], by, why="removed")
+    # In one change, so that nothing is issued to it in between.
+    with control.store.changing() as connection:
+        if clients.get(connection, body.id) is None:
+            raise RegistryError(f"no client has the id {body.id[:200]}", hint="`ostiary clients list` shows them")
+        hit = end(control, connection, [("client", body.id)], why="removed")
+        clients.forget(connection, body.id)
+    enforce(control, hit, by, why="removed")
     control.record("admin", "client_removed", by, detail={"client": body.id, "families": hit.families})
     return {"removed": body.id, "hit": hit.as_json()}

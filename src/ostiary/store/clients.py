@@ -90,14 +90,19 @@ def add_registered(
 
 
 def remove(store: Store, client_id: str) -> bool:
+    """Forget a client, as `forget` does, in a change of its own."""
+    with store.changing() as connection:
+        return forget(connection, client_id)
+
+
+def forget(connection: sa.Connection, client_id: str) -> bool:
     """Forget a client with all that was consented to for it; false if there is none.
 
     Nothing more can be had with its refresh tokens. Access tokens that are out end with a revocation of the client.
     """
     consents = tables.consents
-    with store.changing() as connection:
-        found = connection.execute(sa.delete(_CLIENTS).where(_CLIENTS.c.id == client_id)).rowcount
-        connection.execute(sa.delete(consents).where(consents.c.client == client_id))
+    found = connection.execute(sa.delete(_CLIENTS).where(_CLIENTS.c.id == client_id)).rowcount
+    connection.execute(sa.delete(consents).where(consents.c.client == client_id))
     return bool(found)
 
 
