@@ -39,10 +39,13 @@ EVENTS_S: Final = 0.25
 def configure_log(file: TextIO | None = None) -> None:
     """Log to `file`, standard error by default: one readable line each, in colour on a terminal.
 
-    A `block` of an event is a list of further lines, set below it.
+    A `block` of an event is a list of further lines, set below it. A traceback shows no local variables: in them are
+    tokens, cookies and codes.
     """
     target = sys.stderr if file is None else file
-    line = structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)
+    line = structlog.dev.ConsoleRenderer(
+        colors=target.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+    )
 
     def render(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
         block = event.pop("block", ())

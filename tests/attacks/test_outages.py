@@ -6,14 +6,17 @@ A step of the machine's clock (L05) cannot be made here; what tokens say of time
 import fcntl
 import json
 import os
+import re
+import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.kit.caller import Caller
@@ -211,6 +214,46 @@ def _ask_for_token(away: Estate) -> Reply:
 def _refusal(caller: Caller) -> Reply | None:
     told = caller.say("tools/call", CALL)
     return told if told.status != 200 else None
+
+
+def test_a_fault_of_the_store_tells_no_secret(away: Estate) -> None:
+    """M05: what cannot be written is told in the log with where it failed, and with nothing of what was sent."""
+    who, app = away.browser("alice"), away.desk
+    tokens, other = app.tokens(who), away.browser("bob")
+    session = who.client.cookies["ostiary-session"]
+    csrf = app.consent_page(who, prompt="consent").forms[0].fields["csrf"]
+    back = other.go(app.ask(), until=f"{away.gateway.url}/oauth/callback")
+    assert isinstance(back, str)
+    shown = {name: values[0] for name, values in parse_qs(urlsplit(back).query).items()}
+    with closing(sqlite3.connect(away.folder / "var" / "ostiary.db", isolation_level=None)) as store:
+        store.execute("BEGIN EXCLUSIVE")
+        with ThreadPoolExecutor(3) as pool:
+            cookie = ("Cookie", f"ostiary-session={session}")
+            refreshed = pool.submit(app.refresh, tokens["refresh_token"])
+            signed_out = pool.submit(away.form, "/oauth/sign-out", {"csrf": csrf}, [cookie])
+            came_back = pool.submit(other.client.get, back)
+            told = [refreshed.result().status, signed_out.result().status, came_back.result().status_code]
+        store.execute("ROLLBACK")
+    assert told == [503, 503, 503]
+    log = wait_until(lambda: _with_faults(away, len(told)), what="the faults")
+    secrets = {
+        "access token": tokens["access_token"],
+        "refresh token": tokens["refresh_token"],
+        "session cookie": session,
+        "csrf token": csrf,
+        "browser cookie": other.client.cookies["ostiary-browser"],
+        "state": shown["state"],
+        "provider's code": shown["code"],
+        "client secret": away.provider.secret,
+    }
+    assert [name for name, secret in secrets.items() if secret in log] == []
+    assert app.refresh(tokens["refresh_token"]).status == 200
+
+
+def _with_faults(away: Estate, most: int) -> str:
+    """Return the log without frames and spaces, which could hide a secret, once it tells of that many faults."""
+    log = away.gateway.log()
+    return re.sub(r"[│\s]", "", log) if log.count("Traceback (most recent call last)") >= most else ""
 
 
 def test_what_is_off_by_default_is_off(away: Estate) -> None:

@@ -7,7 +7,7 @@ the caller says.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -51,10 +51,10 @@ class Asked:
 
     method: str
     path: str
-    query: str
-    headers: Mapping[str, str]
-    cookies: Mapping[str, str]
-    body: bytes
+    query: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    cookies: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     client: str
 
 
@@ -62,7 +62,7 @@ class Asked:
 class Parameters:
     """The parameters of one request, each given once. Those without a value count as absent (RFC 6749 section 3.1)."""
 
-    values: Mapping[str, tuple[str, ...]]
+    values: Mapping[str, tuple[str, ...]] = field(repr=False)
     #: Names that were given more than once, though they may not be.
     repeated: tuple[str, ...] = ()
 

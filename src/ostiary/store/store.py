@@ -233,7 +233,8 @@ class Store:
 def _engine(database: Path) -> sa.Engine:
     # No limit on connections: whoever tells the data plane what is revoked must not wait for those who sign in.
     url = sa.URL.create("sqlite", database=str(database))
-    engine = sa.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_TIMEOUT_S})
+    # Errors name the statement, never what was to be written: it ends up in the log.
+    engine = sa.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
