@@ -46,6 +46,10 @@ class Authority:
         """Return seconds since the epoch."""
         return self.registrar.now()
 
+    def wait_past(self, second: int) -> bool:
+        """Wait until `second` is over, if that is soon."""
+        return self.registrar.wait_past(second)
+
     def signing_key(self) -> StoredKey:
         """Return the key that signs now, with its private part."""
         return keys.ensure_key(self.store, now=self.now())

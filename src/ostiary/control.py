@@ -55,6 +55,12 @@ class Control(Protocol):
     def now(self) -> int:
         """Return seconds since the epoch."""
 
+    def wait_past(self, second: int) -> bool:
+        """Wait until `second` is over, and say whether it is; never for much more than a second.
+
+        False at once where it is further ahead: then the clock was set back. Nothing is locked meanwhile.
+        """
+
     def signing_key(self) -> StoredKey:
         """Return the key that signs now, with its private part."""
 

@@ -11,11 +11,11 @@ import os
 import pwd
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from ostiary import keys
 from ostiary.errors import OperationError
-from ostiary.oauth.granting import grant
+from ostiary.oauth.granting import grant, issuing, keys_of
 from ostiary.oauth.token import AccessToken, TokenRefusedError, TokenRequest, sign
 from ostiary.store import Lockdown, Store, StoredKey
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from ostiary.config import Config
     from ostiary.control import Person
+
+#: What is issued in the second in which it was revoked waits for the next one, and no longer, in seconds.
+LONGEST_WAIT_S: Final = 1.1
 
 
 class NotRecordedError(OperationError):
@@ -64,16 +67,30 @@ class Operator:
 class Registrar:
     """Acts on one store and one journal, whose locks the caller holds."""
 
-    def __init__(self, store: Store, journal: Journal, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        *,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
         self.store = store
         #: The digest of the snapshot in force, where a gateway runs.
         self.snapshot: str | None = None
         self._journal = journal
-        self._clock = clock
+        self._clock, self._pause = clock, pause
 
     def now(self) -> int:
         """Return seconds since the epoch."""
         return int(self._clock())
+
+    def wait_past(self, second: int) -> bool:
+        """Wait until `second` is over, and say whether it is; at once if that is more than `LONGEST_WAIT_S` away."""
+        left = second + 1 - self._clock()
+        if 0 < left <= LONGEST_WAIT_S:
+            self._pause(left)
+        return self.now() > second
 
     def record(self, kind: str, event: str, by: Operator | Person | None, **fields: Any) -> str:
         """Append one record and return its id; `by` is `None` for what nobody asked for. Raises `NotRecordedError`."""
@@ -88,7 +105,7 @@ class Registrar:
         """Issue an access token. Raises `TokenRefusedError`; both ends are recorded."""
         principal: dict[str, Any] = {"type": request.type, "id": f"{request.type}:local:{request.name}"}
         try:
-            with self.store.changing() as connection:
+            with issuing(self, keys_of(config, request)) as connection:
                 granted = grant(connection, config, request, now=self.now())
         except TokenRefusedError as error:
             detail = {"why": error.message}

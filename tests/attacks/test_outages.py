@@ -23,7 +23,7 @@ from tests.kit.caller import Caller
 from tests.kit.estate import FORM, App, Estate
 from tests.kit.flows.browser import Browser
 from tests.kit.gateway import as_yaml
-from tests.kit.issuer import Issuer
+from tests.kit.issuer import Issuer, read
 from tests.kit.upstream import Seen, Talk, polite
 from tests.kit.webserver import WebServer, answer
 from tests.kit.wire import CutError, Reply, http, wait_until
@@ -107,6 +107,18 @@ def test_nothing_that_begins_after_a_revocation_is_let_in(estate: Estate) -> Non
     assert [begun for begun, _ in load.begun if begun > answered and f"begun {begun}".encode() in arrived] == []
     assert any(f"begun {begun}".encode() in arrived for begun, _ in load.begun)
     assert app.refresh("x").status == 400
+
+
+def test_no_token_is_dated_ahead_however_often_it_is_revoked(estate: Estate) -> None:
+    """L05: whoever gets a token right after a revocation waits for the next second, and can use it at once."""
+    app, who = estate.app(), estate.browser("alice")
+    for _ in range(3):
+        tokens = {"agent": estate.bot(), "client": app.tokens(who)["access_token"]}
+        assert all(read(token)[1]["iat"] <= time.time() for token in tokens.values())
+        assert {estate.gateway.call("echo", {"text": "x"}, token).status for token in tokens.values()} == {200}
+        estate.act("/revoke", kind="agent", value="bot")
+        estate.act("/revoke", kind="client", value=app.id)
+        assert {estate.gateway.call("echo", {"text": "x"}, token).status for token in tokens.values()} == {401}
 
 
 # L04, L06: the provider -----------------------------------------------------------------------------------------------

@@ -143,6 +143,10 @@ class ControlSide:
         """Return the time at which the clock stands."""
         return self.now_is
 
+    def wait_past(self, second: int) -> bool:
+        """Wait for nothing: this clock stands still."""
+        return self.now() > second
+
     def signing_key(self) -> StoredKey:
         """Return the key that signs now."""
         return keys.ensure_key(self._store, now=self.now_is)

@@ -60,13 +60,18 @@ class Desk:
         from tests.kit.configs import write
 
         self.folder, self.at = folder, NOW
+        #: Whether the clock goes on while something waits.
+        self.ticking = False
         self.file = write(folder, text)
         config = load(self.file)
         path = StorePath.from_url(config.store.url, folder)
         self.store = Store.open(path, key=None, base=folder)
         self._journal = Journal(str(folder / "audit"), config.gateway.url, None)
-        registrar = Registrar(self.store, self._journal, clock=lambda: self.at)
+        registrar = Registrar(self.store, self._journal, clock=lambda: self.at, pause=self._pass_by)
         self.control = Authority(registrar, effective(config, self.store, now=self.at).config)
+
+    def _pass_by(self, seconds: float) -> None:
+        self.at += int(seconds) if self.ticking else 0
 
     def __enter__(self) -> Self:
         return self

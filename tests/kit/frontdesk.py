@@ -89,6 +89,9 @@ class Desk:
     def now(self) -> int:
         return self.began + self.ahead
 
+    def wait_past(self, second: int) -> bool:
+        return self.now() > second
+
     def signing_key(self) -> StoredKey:
         return keys.ensure_key(self._store, now=self.now())
 

@@ -76,16 +76,38 @@ def test_epochs_older_than_every_token_need_not_be_told(store: Store) -> None:
     assert (told, newest) == ([epoch("b", 6)], 2)
 
 
-def test_a_revocation_covers_tokens_that_were_issued_ahead_of_the_clock(store: Store) -> None:
-    # A new authorization in the second of a revocation bears the next one, and then something else may be revoked.
+AHEAD: list[tuple[list[tuple[EpochKind, str]], int]] = [
+    ([("agent", "agent:local:a")], 109),
+    ([("subject", "agent:local:a")], 109),
+    ([("agent", "agent:local:b"), ("subject", "agent:local:a")], 109),
+    # Nobody's tokens but its own, of which there are none.
+    ([("agent", "agent:local:b")], 100),
+    ([("subject", "human:sso:b")], 100),
+    # Whose tokens these are, the key alone does not say.
+    ([("owner", "o")], 109),
+    ([("client", "agent:local:b")], 109),
+    ([("family", "f")], 109),
+    ([("third_party", "t")], 109),
+    ([("token", "t")], 109),
+    ([("agent", "agent:local:b"), ("client", "c")], 109),
+]
+
+
+@pytest.mark.parametrize(("keys", "at"), AHEAD)
+def test_a_revocation_covers_tokens_that_were_issued_before_the_clock_was_set_back(
+    store: Store, keys: list[tuple[EpochKind, str]], at: int
+) -> None:
     with store.changing() as connection:
-        assert epochs.next_epoch(connection, [("agent", "a")], now=100) == 100
-        epochs.add(connection, [epoch("a", 100)])
-        assert epochs.next_epoch(connection, [("agent", "a")], now=100) == 101
-        assert epochs.next_epoch(connection, [("owner", "o")], now=100) == 100
-        registry.note_token(connection, "agent:local:a", issued_at=101)
-        assert epochs.next_epoch(connection, [("owner", "o")], now=100) == 101
-        assert epochs.next_epoch(connection, [("owner", "o")], now=200) == 200
+        registry.note_token(connection, "agent:local:a", issued_at=109)
+        assert epochs.next_epoch(connection, keys, now=100) == at
+        assert epochs.next_epoch(connection, keys, now=200) == 200
+
+
+def test_to_revoke_again_and_again_takes_no_epoch_ahead_of_the_clock(store: Store) -> None:
+    with store.changing() as connection:
+        for _ in range(3):
+            made = epochs.revoke(connection, [("agent", "agent:local:a")], why=None, now=100)
+            assert [each.epoch for each in made] == [100]
 
 
 def test_only_single_tokens_are_forgotten_with_time(store: Store) -> None:

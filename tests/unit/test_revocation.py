@@ -200,6 +200,40 @@ def test_a_token_that_is_issued_in_the_second_of_a_revocation_is_later_than_it(d
         assert issue(desk, "lint").grant.issued_at == revoked + 1
 
 
+def test_issuing_waits_for_the_second_of_a_revocation_to_end_however_often_that_is_done(desk: Desk) -> None:
+    desk.ticking = True
+    for _ in range(40):
+        now, revoked = desk.at, revoke(desk.control, [("agent", "lint")], BY, why=None).epochs[0].epoch
+        assert (revoked, issue(desk, "lint").grant.issued_at, desk.at) == (now, now + 1, now + 1)
+    # Whom it does not concern does not wait.
+    assert issue(desk, "pair").grant.issued_at == desk.at == NOW + 40
+
+
+def test_what_is_revoked_while_issuing_waits_is_waited_for_too(desk: Desk) -> None:
+    desk.ticking = True
+    revoke(desk.control, [("agent", "lint")], BY, why=None)
+    waits = iter(["once", "twice"])
+
+    def pause(seconds: float) -> None:
+        desk.at += int(seconds)
+        if next(waits) == "once":
+            revoke(desk.control, [("owner", "alice")], BY, why=None)
+
+    desk.control.registrar._pause = pause
+    assert issue(desk, "lint").grant.issued_at == desk.at == NOW + 2
+
+
+def test_after_the_clock_was_set_back_tokens_are_dated_after_the_revocation_without_a_wait(desk: Desk) -> None:
+    desk.ticking = True
+    revoke(desk.control, [("agent", "lint")], BY, why=None)
+    desk.at -= 3600
+    assert issue(desk, "lint").grant.issued_at == NOW + 1
+    # What concerns others is dated by the clock, and a revocation still covers what there is.
+    assert revoke(desk.control, [("agent", "pair")], BY, why=None).epochs[0].epoch == desk.at == NOW - 3600
+    assert issue(desk, "pair").grant.issued_at == NOW - 3599
+    assert revoke(desk.control, [("agent", "lint")], BY, why=None).epochs[0].epoch == NOW + 1
+
+
 def test_an_agent_without_a_live_owner_gets_no_token(desk: Desk) -> None:
     assert issue(desk, "ship").grant.owner == "carol"
     desk.do("/people/disable", name="carol")

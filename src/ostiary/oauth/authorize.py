@@ -19,6 +19,7 @@ from starlette.responses import Response
 from ostiary.control import Person
 from ostiary.identity import signin
 from ostiary.oauth import redirects
+from ostiary.oauth.granting import issuing
 from ostiary.oauth.offer import CONSENT_S, Offer, consent_floor, epoch_keys, make_offer
 from ostiary.oauth.pages import page
 from ostiary.oauth.web import NO_STORE, OAuthError, read_form, refused
@@ -233,11 +234,12 @@ def _consent(control: Control, wish: Wish, account: Account, offer: Offer) -> gr
 
 def _begin(control: Control, wish: Wish, account: Account, offer: Offer, *, consent: grants.Consent | None) -> str:
     """Begin a family of tokens and return its code; `consent` is what was consented to just now, if it was."""
-    config, now, actor = control.config, control.now(), offer.actor
-    with control.store.changing() as connection:
-        floor = epochs.floor(connection, epoch_keys(config, account.id, wish.client.id, actor))
-        # What was revoked up to now stays so; what begins here is later, by a second if it must be.
-        since = max(now, floor + 1)
+    config, actor = control.config, offer.actor
+    keys = epoch_keys(config, account.id, wish.client.id, actor)
+    with issuing(control, keys) as connection:
+        now = control.now()
+        # What was revoked up to now stays so; what begins here is later, ahead of the clock if it must be.
+        since = max(now, epochs.floor(connection, keys) + 1)
         given = consent or _still_given(connection, control, wish, account, offer)
         if consent is not None:
             grants.put_consent(connection, replace(consent, created_at=since))

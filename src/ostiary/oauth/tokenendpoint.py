@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_plus
 
 from ostiary.oauth.assertion import ClientAuthError, Workload, authenticate_client, federated_principal
-from ostiary.oauth.granting import grant
+from ostiary.oauth.granting import grant, issuing, keys_of
 from ostiary.oauth.grants import exchange
 from ostiary.oauth.metadata import JWT_BEARER
 from ostiary.oauth.scopes import PREFIX, classes_of
@@ -170,7 +170,7 @@ def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
             ttl_s=config.oauth.access_token_ttl,
             narrow=True,
         )
-        with control.store.changing() as connection:
+        with issuing(control, keys_of(config, wanted)) as connection:
             if once is not None:
                 once.use_up(connection, now=control.now())
             granted = grant(connection, config, wanted, now=control.now())

@@ -54,12 +54,21 @@ def floor(connection: sa.Connection, keys: Iterable[tuple[EpochKind, str]]) -> i
 
 
 def next_epoch(connection: sa.Connection, keys: Iterable[tuple[EpochKind, str]], *, now: int) -> int:
-    """Return the epoch of a revocation at `now`: no token that was issued before it has a later `iat`.
+    """Return the epoch of a revocation at `now`: no token of `keys` that was issued before it has a later `iat`.
 
-    A token that is issued in the second of a revocation bears the next second, so what was issued last counts too.
+    Tokens are dated by a clock that may have been set back since, so what was issued last counts too: to the principals
+    concerned, or to anybody where `keys` do not say whose tokens they are.
     """
-    newest: int | None = connection.execute(sa.select(sa.func.max(tables.uses.c.token_at))).scalar()
-    return max(now, newest or 0, floor(connection, keys) + 1)
+    newest = sa.select(sa.func.max(tables.uses.c.token_at))
+    principals = [_principal(kind, value) for kind, value in keys]
+    if None not in principals:
+        newest = newest.where(tables.uses.c.principal.in_(principals))
+    return max(now, connection.execute(newest).scalar() or 0)
+
+
+def _principal(kind: EpochKind, value: str) -> str | None:
+    """Return under whom every token of a key is noted (`registry.note_token`); None if it may be anybody."""
+    return value if kind in ("agent", "subject") else None
 
 
 def revoke(
