@@ -65,6 +65,7 @@ def _readiness(runtime: Runtime) -> dict[str, Any]:
         "generation": runtime.generation,
         "lockdown": runtime.locked_down,
         "config": {"ok": not runtime.last_reload.problems, "problems": list(runtime.last_reload.problems)},
+        "registry": {"ok": not runtime.problems, "problems": list(runtime.problems)},
     }
 
 

@@ -54,6 +54,9 @@ class Authority:
         """Return the key that signs now, with its private part."""
         return keys.ensure_key(self.store, now=self.now())
 
+    def note_uses(self) -> None:
+        """Keep who asked for something: nobody does here."""
+
     def snapshot(self) -> _core.Snapshot | None:
         """Return the snapshot in force: none, where no gateway runs."""
         return None

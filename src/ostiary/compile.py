@@ -61,7 +61,7 @@ def compile(  # noqa: A001  (the step is called so everywhere)
             *(_issuer(name, issuer, keys[name]) for name, issuer in sorted(config.issuers.items())),
             _local_issuer(config, local_keys),
         ],
-        "people": [{"key": key, "id": config.person_id(key)} for key in sorted(config.people)],
+        "people": _people(config),
         "agents": [_agent(key, agent, config, suspended.get(key)) for key, agent in sorted(config.agents.items())],
         "services": [
             {"key": key, "id": config.service_id(key), "owner": service.owner}
@@ -90,6 +90,14 @@ def snapshot_problem(config: Config, path: str, message: str) -> Problem:
         if found[3] is not None:
             line = rule["any"][int(found[2])]["of"][int(found[3])]["line"]
     return Problem(file=file, line=line, column=0, key=path, message=message)
+
+
+def _people(config: Config) -> list[Json]:
+    """Return the people, and the owners of registered agents whom the file declares no more: nobody comes as them."""
+    gone = {agent.owner for agent in config.agents.values()} - set(config.people)
+    return [
+        {"key": key, "id": None if key in gone else config.person_id(key)} for key in sorted({*config.people, *gone})
+    ]
 
 
 def _gateway(config: Config) -> Json:

@@ -64,6 +64,9 @@ class Control(Protocol):
     def signing_key(self) -> StoredKey:
         """Return the key that signs now, with its private part."""
 
+    def note_uses(self) -> None:
+        """Keep in the store who asked for something, up to now. What cannot be kept is tried again the next time."""
+
     def snapshot(self) -> _core.Snapshot | None:
         """Return the snapshot in force, to ask what somebody could reach; `None` where no gateway runs."""
 

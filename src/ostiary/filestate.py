@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ostiary.config import Config, load
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 READINGS: Final = 5
 #: What is read once, at the start.
 FIXED: Final = ("gateway.listen", "admin.listen", "store.url", "store.key", "audit.dir")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """How the last look at the files ended. `problems` is empty if what they say is in force."""
+
+    at: float
+    problems: tuple[str, ...] = ()
 
 
 def read_files(path: Path, known: Iterable[Path]) -> tuple[Config | ConfigError, Stamps]:

@@ -105,10 +105,10 @@ def end(control: Control, connection: sa.Connection, targets: Sequence[tuple[Tar
     )
 
 
-def enforce(control: Control, hit: Hit, by: Operator | Person | None, *, why: str | None) -> None:
-    """Put what `end` kept in force at once, and record it."""
+def enforce(control: Control, hit: Hit, by: Operator | Person | None, *, why: str | None, **detail: Any) -> None:
+    """Put what `end` kept in force at once, and record it with `detail`."""
     told = {"agents": list(hit.agents), "families": hit.families}
-    control.revoke(hit.epochs, by, why=why or "revoked", hit=told)
+    control.revoke(hit.epochs, by, why=why or "revoked", hit=told, **detail)
 
 
 # What each kind reaches ----------------------------------------------------------------------------------------------

@@ -8,12 +8,10 @@ the old one running, and is told.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
@@ -22,16 +20,17 @@ from ostiary import _core, keys
 from ostiary.acts import StartError, open_for_acts
 from ostiary.adminsocket import bind_unix
 from ostiary.authority import Authority
-from ostiary.compile import compile as compile_snapshot
-from ostiary.compile import snapshot_problem
+from ostiary.draft import Draft
 from ostiary.errors import ConfigError, OperationError, OstiaryError
-from ostiary.filestate import moved, read_files, tls_pair
-from ostiary.identity.remotekeys import issuer_keys, urls_of
+from ostiary.filestate import Reload, moved, read_files, tls_pair
+from ostiary.identity.remotekeys import urls_of
 from ostiary.registrar import NotRecordedError, Operator, Registrar
-from ostiary.registry.effective import Effective, effective, troubles
+from ostiary.registry.effective import troubles
+from ostiary.registry.owners import end_of_other_owners
 from ostiary.secretref import unset_secrets
-from ostiary.store import credentials, registry, sweep
+from ostiary.store import credentials, sweep
 from ostiary.store import epochs as epoch_store
+from ostiary.uses import Uses
 from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
@@ -59,32 +58,6 @@ class ApplyError(OperationError):
     """The data plane does not take a change."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reload:
-    """How the last look at the files ended. `problems` is empty if what they say is in force."""
-
-    at: float
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Draft:
-    data: bytes
-    locked_down: bool
-    found: Effective
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.data).hexdigest()
-
-    def build(self) -> _core.Snapshot:
-        """Return the snapshot. Raises `ConfigError`."""
-        try:
-            return _core.Snapshot(self.data)
-        except _core.SnapshotError as error:
-            raise ConfigError([snapshot_problem(self.found.config, error.path, error.message)]) from error
-
-
 class Runtime(Authority):
     """The gateway of this process. Its methods may be called from any thread; they take turns."""
 
@@ -99,6 +72,10 @@ class Runtime(Authority):
         self.last_reload = Reload(at=self.started_at)
         self.reloads = {"applied": 0, "unchanged": 0, "refused": 0}
         self.generation = 0
+        #: What is wrong with registrations in the store.
+        self.problems: tuple[str, ...] = ()
+        #: When a lease or an agent ends next, in seconds.
+        self.until: int | None = None
         #: Faults of our own that were survived.
         self.faults = 0
         self.stamps: Stamps = {}
@@ -106,6 +83,8 @@ class Runtime(Authority):
         self._turn = threading.RLock()
         self._closing = contextlib.ExitStack()
         self._secrets, self._digest = "", ""
+        self._told: frozenset[str] = frozenset()
+        self._uses = Uses(registrar.store)
         #: The newest revocation that the data plane has heard of.
         self._heard = 0
         self._compiled: _core.Snapshot | None = None
@@ -139,10 +118,12 @@ class Runtime(Authority):
         self.registrar.record_lockdown(None)
         self.control_socket = bind_unix(self.store.path.control_socket)
         self.remote_keys.refresh(urls_of(self.file))
-        draft = self._draft(self.file)
-        for trouble in (*unset_secrets(self.file), *troubles(draft.found)):
+        draft = Draft.of(self.file, self.store, self.remote_keys, now=self.now())
+        for trouble in unset_secrets(self.file):
             log.warning(trouble)
-        snapshot, self.config = draft.build(), draft.found.config
+        self._follow(draft)
+        snapshot = draft.build()
+        end_of_other_owners(self, Operator.of_this_process())
         digest = self.registrar.store.keep_snapshot(draft.data, now=self.registrar.now())
         self._tls = tls_pair(self.config)
         self._secrets = self._current_secrets(self.file, self._tls)
@@ -244,28 +225,15 @@ class Runtime(Authority):
             block=problems,
         )
 
-    def _draft(self, file: Config) -> _Draft:
-        store, now = self.store, self.now()
-        keys.ensure_key(store, now=now)
-        found = effective(file, store, now=now)
-        locked_down = store.lockdown() is not None
-        data = compile_snapshot(
-            found.config,
-            local_keys=keys.published(store, now=now),
-            lockdown=locked_down,
-            suspended=found.suspended,
-            remote_keys=issuer_keys(found.config, self.remote_keys, now=now),
-        )
-        return _Draft(data=data, locked_down=locked_down, found=found)
-
     def _put_in_force(
         self, file: Config, tls: Pair | None, *, event: str | None, by: Operator | Person | None = None
     ) -> bool:
         """Compile and apply; false if nothing changes. With an `event` it is recorded first, or not done at all."""
-        draft = self._draft(file)
+        draft = Draft.of(file, self.store, self.remote_keys, now=self.now())
         secrets = self._current_secrets(file, tls)
         if draft.digest == self._digest and secrets == self._secrets:
-            self.config = draft.found.config
+            self._follow(draft)
+            self._end_of_other_owners(by)
             return False
         snapshot = draft.build()
         digest = self.registrar.store.keep_snapshot(draft.data, now=self.registrar.now())
@@ -276,10 +244,26 @@ class Runtime(Authority):
         except ValueError as error:
             raise ApplyError(f"the data plane does not take the change: {error}") from error
         self._digest, self._secrets, self.locked_down = digest, secrets, draft.locked_down
-        self.config, self._compiled = draft.found.config, snapshot
-        self._tls = tls
+        self._compiled, self._tls = snapshot, tls
         self.registrar.snapshot = digest
+        self._follow(draft)
+        self._end_of_other_owners(by)
         return True
+
+    def _follow(self, draft: Draft) -> None:
+        """Go by what is in force now, and tell what is wrong with registrations and whose agents may not act."""
+        self.config, self.until = draft.found.config, draft.found.until
+        told, self.problems = self._told, tuple(map(str, draft.found.problems))
+        self._told = frozenset(troubles(draft.found))
+        for trouble in sorted(self._told - told):
+            (log.error if trouble in self.problems else log.warning)(trouble)
+
+    def _end_of_other_owners(self, by: Operator | Person | None) -> None:
+        try:
+            end_of_other_owners(self, by)
+        except OstiaryError as error:
+            # With the next look at what is in force it is tried again.
+            log.error("what agents hold from another owner cannot be revoked", error=str(error))  # noqa: TRY400
 
     def _current_secrets(self, file: Config, tls: Pair | None) -> str:
         shown = credentials.header_values(self.store, file.servers)
@@ -302,20 +286,35 @@ class Runtime(Authority):
         with self._turn:
             if self._to_do_again:
                 self.reload("another try")
+            self.note_uses()
             try:
                 with self.store.changing() as connection:
-                    registry.note_requests(connection, json.loads(self.gateway.uses()))
                     epoch_store.forget_tokens(connection, before=self.now() - LONGEST_S)
                     sweep.forget(connection, now=self.now())
                 self._put_in_force(self.file, self._tls, event="snapshot_applied")
             except OstiaryError as error:
                 log.error("what comes with time cannot be brought up to date", error=str(error))  # noqa: TRY400
 
+    def end_what_is_over(self) -> None:
+        """Put in force that a lease or an agent has ended, if one has since the last look."""
+        if self.until is None or self.now() < self.until:
+            return
+        with self._turn:
+            try:
+                self._put_in_force(self.file, self._tls, event="snapshot_applied")
+            except OstiaryError as error:
+                log.error("an end cannot be put in force", error=str(error))  # noqa: TRY400
+
+    def note_uses(self) -> None:
+        """Keep in the store who asked for something, up to now."""
+        self._uses.keep(json.loads(self.gateway.uses()))
+
     # Revocation: without taking turns, since it must not wait for a change that is being compiled --------------------
 
     def push(self, epochs: Sequence[Epoch]) -> None:
-        """Hand epochs to the data plane; they are in force when this returns."""
-        self.gateway.revoke(_as_json(epochs))
+        """Hand epochs to the data plane; they are in force when this returns. Before it starts, the store has them."""
+        if self._gateway is not None:
+            self._gateway.revoke(_as_json(epochs))
 
     def hear(self) -> None:
         """Tell the data plane what the store knows of revocations. Raises `StoreError`; it then waits for word."""
@@ -386,6 +385,7 @@ class Runtime(Authority):
         if not self.draining:
             self.drain(0)
         with self._turn:
+            self.note_uses()
             try:
                 with self._closing:
                     self.registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})

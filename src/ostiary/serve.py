@@ -90,6 +90,7 @@ async def serve(path: Path, *, ready: asyncio.Event | None = None, stopping: asy
                     group.create_task(_tick(runtime)),
                     group.create_task(_refresh(runtime)),
                     group.create_task(_word(runtime)),
+                    group.create_task(_ends(runtime)),
                 ]
                 if ready is not None:
                     ready.set()
@@ -154,6 +155,14 @@ async def _tick(runtime: Runtime) -> None:
         await asyncio.sleep(TICK_S)
         with _surviving(runtime, "the regular check"):
             await asyncio.to_thread(runtime.tick)
+
+
+async def _ends(runtime: Runtime) -> None:
+    """Let leases and agents end when they do."""
+    while True:
+        await asyncio.sleep(WORD_S)
+        with _surviving(runtime, "ending what is over"):
+            await asyncio.to_thread(runtime.end_what_is_over)
 
 
 async def _refresh(runtime: Runtime) -> None:

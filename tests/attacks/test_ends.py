@@ -12,7 +12,7 @@ from tests.kit.caller import Caller, Feed
 from tests.kit.estate import CEILING, App, Estate
 from tests.kit.flows.browser import Page
 from tests.kit.issuer import read
-from tests.kit.wire import Reply, message
+from tests.kit.wire import Reply, message, wait_until
 
 FOLDER = Path(__file__).parent / "oauth"
 CALL = {"name": "echo", "arguments": {"text": "x"}}
@@ -78,9 +78,19 @@ class Life:
         elif "provider" in act:
             self._at_the_provider(act)
         elif "file" in act:
-            self.estate.undeclare(self.words["$OWNER"])
+            self._in_the_file(act["file"])
         else:
             self._lease_is_over()
+
+    def _in_the_file(self, how: str) -> None:
+        if how == "without-owner":
+            self.estate.undeclare(self.words["$OWNER"])
+            return
+        since, name = len(self.estate.gateway.records()), self.words["$AGENT"]
+        self.estate.declare(name, owner="nina", clients={"local": [self.app.id]} if self.by == "desk" else {})
+        (record,) = wait_until(lambda: _revoked(self.estate, since), what="the revocation")
+        told = {"agent": f"agent:local:{name}", "from": self.words["$OWNER"], "to": "nina"}
+        assert (record["by"], record["detail"]["owners"]) == (None, [told])
 
     def _lease_is_over(self) -> None:
         """Let the last word on the owner be of long ago; the next act of an operator, or half a minute, notices."""
@@ -127,6 +137,10 @@ class Life:
         self.estate.provider.disable(owner)
         self.estate.forget_for(owner, 61)
         assert app.refresh(hers["refresh_token"]).status == 400
+
+
+def _revoked(estate: Estate, since: int) -> list[dict[str, Any]]:
+    return [each for each in estate.gateway.records()[since:] if each.get("event") == "revoked"]
 
 
 @contextlib.contextmanager

@@ -151,6 +151,9 @@ class ControlSide:
         """Return the key that signs now."""
         return keys.ensure_key(self._store, now=self.now_is)
 
+    def note_uses(self) -> None:
+        """Keep who asked: nobody does here."""
+
     def snapshot(self) -> _core.Snapshot | None:
         """Return the snapshot in force."""
         return self._snapshot

@@ -32,6 +32,7 @@ people:
   bob: {email: bob@corp.test}
   carol: {issuer: sso, subject: c-1}
   dave: {issuer: ci, subject: d-1}
+  erin: {issuer: ci, subject: e-1, email: erin@corp.test}
 identity:
   providers:
     sso: {issuer: "http://127.0.0.1:9400", client_id: ostiary, email_domains: [corp.test]}
@@ -48,7 +49,7 @@ agents:
 services:
   batch: {owner: alice}
 """
-"""alice and dave are live while declared, bob and carol while they sign in; `brief` expires at `NOW`."""
+"""alice, dave and erin are live while declared, bob and carol while they sign in; `brief` expires at `NOW`."""
 
 Json = dict[str, Any]
 

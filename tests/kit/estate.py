@@ -113,10 +113,18 @@ class Estate:
 
     def undeclare(self, person: str) -> None:
         """Take a person out of the file, and wait until that is in force."""
-        config = self.gateway.config
-        del config["people"][person]
+        del self.gateway.config["people"][person]
+        self.reload()
+
+    def declare(self, agent: str, **section: Any) -> None:
+        """Declare an agent in the file, or change it, and wait until that is in force."""
+        self.gateway.config["agents"][agent] = {"ceiling": CEILING, **section}
+        self.reload()
+
+    def reload(self) -> None:
+        """Save the configuration as it was changed, and wait until it is in force."""
         before = self.gateway.admin_get("/readyz").json()["generation"]
-        self.gateway.save(as_yaml(config))
+        self.gateway.save(as_yaml(self.gateway.config))
         self.gateway.signal(signal.SIGHUP)
         wait_until(lambda: self.gateway.admin_get("/readyz").json()["generation"] > before, what="the change")
 

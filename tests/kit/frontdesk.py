@@ -95,6 +95,9 @@ class Desk:
     def signing_key(self) -> StoredKey:
         return keys.ensure_key(self._store, now=self.now())
 
+    def note_uses(self) -> None:
+        pass
+
     def snapshot(self) -> _core.Snapshot | None:
         return None
 

@@ -262,7 +262,7 @@ def test_the_inventory_has_everybody_with_owner_state_and_last_use(desk: Desk) -
     client = agents["IDE", "human:sso:zoe"]
     assert (client["id"], client["from"], client["third_party"]) == ("agent:client:ide", "consent", "vendor")
     people = {each["name"]: each for each in desk.listed("/people")}
-    assert list(people) == ["alice", "bob", "carol", "dave", "human:sso:zoe"]
+    assert list(people) == ["alice", "bob", "carol", "dave", "erin", "human:sso:zoe"]
     assert (people["carol"]["email"], people["carol"]["last_request"]) == ("carol@corp.test", NOW - 1)
     assert people["alice"]["agents"] == ["brief", "lint", "nightly"]
     assert people["alice"]["deputy_of"] == ["pair"]

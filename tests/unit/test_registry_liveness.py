@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.kit.desk import DAY, HOUSE, LEASE, NOW, Desk
 
+from ostiary import _core
+from ostiary.compile import compile as compile_snapshot
 from ostiary.errors import OperationError
 from ostiary.registry.effective import from_file, keys_of_token, owner_forms, suspension, troubles
 from ostiary.registry.liveness import People
@@ -41,6 +44,7 @@ def standing(desk: Desk, name: str) -> tuple[bool, str, int | None]:
         ("carol", (False, "never", None)),  # a provider is her issuer
         ("dave", (True, "declared", None)),  # another issuer knows him, and none can sign him in here
         ("human:ci:d-1", (True, "declared", None)),
+        ("erin", (True, "declared", None)),  # so is she, whatever provider vouches for her domain
         ("mallory", (False, "unknown", None)),
         ("human:sso:zoe", (False, "unknown", None)),
     ],
@@ -203,7 +207,8 @@ def test_what_does_not_count_or_may_not_act_is_told_at_a_start(desk: Desk) -> No
 
 
 def test_a_registered_agent_loses_its_place_with_its_owner_and_its_reach_with_a_server(desk: Desk) -> None:
-    desk.add("one", owner="dave")
+    desk.add("one", owner="dave", deputy="alice")
+    desk.do("/services/add", name="sync", section={"owner": "dave"})
     desk.add("two", ceiling={"servers": ["notes", "mail"], "classes": ["read"], "tools": ["mail/send"]})
     with desk.store.reading() as connection:
         rows = registry.all_registered(connection)
@@ -217,10 +222,22 @@ def test_a_registered_agent_loses_its_place_with_its_owner_and_its_reach_with_a_
                 registry.register(connection, row.kind, row.name, row.section, now=NOW)
         force = later.effective()
         ceiling = force.config.agents["two"].ceiling
-        assert "one" not in force.config.agents
+        assert (force.config.agents["one"].owner, force.suspended["one"]) == ("dave", "owner_inactive")
+        assert [each.key for each in force.problems if "`dave` is not declared" in each.message] == [
+            "agents.one",
+            "services.sync",
+        ]
+        snapshot = json.loads(compile_snapshot(force.config, local_keys=[], suspended=force.suspended))
+        assert {"key": "dave", "id": None} in snapshot["people"]
+        _core.Snapshot(json.dumps(snapshot).encode())
         assert (ceiling.servers, ceiling.tools) == (("notes",), ())
         found = later.one("/agents", "one")
         assert (found["state"], found["reason"]) == ("suspended", "owner_inactive")
+        # A live deputy does not stand in for an owner who is not there at all.
+        assert found["why"] == "owner dave: not known here, deputy alice: declared in the file"
+        assert "sync" not in force.config.services
+        sync = later.one("/services", "sync")
+        assert (sync["from"], sync["owner"], sync["owner_live"]) == ("store", "dave", False)
 
 
 def test_a_section_that_cannot_be_read_is_left_out_and_told(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from ostiary.oauth.wish import server_of
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from ostiary.config import Config
     from ostiary.control import Control
     from ostiary.oauth.assertion import Authenticated
     from ostiary.oauth.clients import Client, Clients
@@ -173,7 +174,8 @@ def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
         with issuing(control, keys_of(config, wanted)) as connection:
             if once is not None:
                 once.use_up(connection, now=control.now())
-            granted = grant(connection, config, wanted, now=control.now())
+            _check_same(control.config, config, section, name)
+            granted = grant(connection, control.config, wanted, now=control.now())
             platform = {"platform": dict(facts)} if facts else {}
             control.record("control", "token_issued", None, **granted.as_record(**platform))
             return sign(granted, key)
@@ -191,6 +193,13 @@ def _issue(control: Control, asking: Workload, form: Parameters) -> AccessToken:
             detail={"why": refused.description, "error": refused.error, **({"platform": dict(facts)} if facts else {})},
         )
         raise refused from None
+
+
+def _check_same(now: Config, before: Config, section: Section, name: str) -> None:
+    """Raise `OAuthError` if who has proven to be `name` is declared otherwise now: issuing may have waited."""
+    same = now.agents.get(name) == before.agents.get(name)
+    if not (same if section == "agents" else now.services.get(name) == before.services.get(name)):
+        raise OAuthError("invalid_client", "who asks has changed meanwhile", status=401)
 
 
 def _server(control: Control, section: Section, name: str, form: Parameters) -> str:

@@ -18,7 +18,7 @@ from ostiary.registry.inventory import Inventory
 from ostiary.registry.liveness import WORDS, People
 from ostiary.registry.sections import Fault, RegistryError, faults, missing, read_section, unreadable_keys
 from ostiary.revocation import Hit, end, enforce
-from ostiary.store import registry
+from ostiary.store import clients, registry
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -101,6 +101,10 @@ def _add(control: Control, kind: RegisteredKind, body: AddBody, by: Operator) ->
     with control.store.changing() as connection:
         config, _ = merge(control.config, connection)
         # One that is registered and left out now would come back to life under this name.
+        if section.credentials and clients.get(connection, body.name) is not None:
+            raise RegistryError(
+                f"a client is called {body.name} already", hint="choose another name, or `ostiary clients remove` it"
+            )
         taken = any(each.kind == kind and each.name == body.name for each in registry.all_registered(connection))
         if taken and f"{kind}s.{body.name}" not in config.registered:
             hint = f"ostiary {kind}s remove {body.name}"
@@ -164,6 +168,7 @@ def _remove(
         hit = end(control, connection, targets, why="removed")
         registry.unregister(connection, kind, name)
         registry.resume_agent(connection, f"{kind}:local:{name}")
+        registry.forget_owner(connection, f"{kind}:local:{name}")
     _take_away(control, hit, by, "removed")
     control.record("admin", f"{kind}_removed", by, detail={kind: name, "families": hit.families})
     return {"removed": name, "hit": hit.as_json()}
@@ -187,6 +192,9 @@ def hand_over(control: Control, body: HandOverBody, by: Operator) -> dict[str, A
         control.record("admin", "agent_handed_over", by, detail=detail)
         hit = end(control, connection, [("agent", f"agent:local:{body.name}")], why="handed over")
         registry.register(connection, "agent", body.name, section, now=control.now())
+        # What it held is revoked just now.
+        owner = registry.Owner(key=body.to, person=config.person_id(body.to))
+        registry.note_owner(connection, f"agent:local:{body.name}", owner)
     _take_away(control, hit, by, "handed over")
     return {**_agent(control, body.name), "hit": hit.as_json()}
 

@@ -13,7 +13,7 @@ from ostiary.config import AgentSection, ServiceSection
 from ostiary.errors import Problem
 from ostiary.registry.liveness import People, owner_forms
 from ostiary.registry.sections import RegistryError, faults, missing, narrowed, read_section
-from ostiary.store import registry
+from ostiary.store import clients, registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,11 +37,15 @@ SUSPENDED: Final[Mapping[Suspended, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effective:
-    """The configuration in force. `suspended` gives the reason for each agent, by key, that may not act now."""
+    """The configuration in force. `suspended` gives the reason for each agent, by key, that may not act now.
+
+    `until` is the second from which on that is no longer so by itself, if there is one: a lease or registration ends.
+    """
 
     config: Config
     suspended: Mapping[str, Suspended]
     problems: tuple[Problem, ...]
+    until: int | None
 
 
 def effective(config: Config, store: Store, *, now: int) -> Effective:
@@ -49,13 +53,16 @@ def effective(config: Config, store: Store, *, now: int) -> Effective:
     with store.reading() as connection:
         merged, problems = merge(config, connection)
         people, marks = People.read(merged, connection), registry.agent_marks(connection)
+        clashes = tuple(_client_clashes(merged, connection))
     found = {key: _suspension(merged, people, marks, key, now) for key in merged.agents}
     suspended = {key: reason for key, reason in found.items() if reason is not None}
-    return Effective(config=merged, suspended=suspended, problems=problems)
+    return Effective(
+        config=merged, suspended=suspended, problems=(*problems, *clashes), until=_until(merged, people, now)
+    )
 
 
 def troubles(found: Effective) -> Iterator[str]:
-    """Yield what must be told at a start: registrations that do not count, and agents that may not act."""
+    """Yield what must be told: registrations that do not count, and agents that may not act."""
     yield from map(str, found.problems)
     for key, reason in found.suspended.items():
         yield f"agent {key} may not act: {SUSPENDED[reason]}; `ostiary agents show {key}` says more"
@@ -143,6 +150,8 @@ def _with(config: Config, each: Registered) -> tuple[Config, list[Problem]]:
 
 def _suspension(config: Config, people: People, marks: Mapping[str, AgentMark], key: str, now: int) -> Suspended | None:
     agent = config.agents[key]
+    if agent.owner not in config.people:
+        return "owner_inactive"  # of a registered agent: the file took her out
     if config.agent_id(key) in marks or (agent.expires is not None and agent.expires <= now):
         return "agent_suspended"
     owners = [agent.owner, *([] if agent.deputy is None else [agent.deputy])]
@@ -150,3 +159,21 @@ def _suspension(config: Config, people: People, marks: Mapping[str, AgentMark], 
     if any(name in config.people and people.standing(name, now=now).live for name in owners):
         return None
     return "owner_inactive"
+
+
+def _until(config: Config, people: People, now: int) -> int | None:
+    """Return when the next lease of an owner or deputy, or the next agent, ends."""
+    named = {agent.owner for agent in config.agents.values()} | {agent.deputy for agent in config.agents.values()}
+    leases = [people.standing(name, now=now).until for name in config.people if name in named]
+    expiries = [agent.expires for agent in config.agents.values()]
+    return min((at for at in (*leases, *expiries) if at is not None and at > now), default=None)
+
+
+def _client_clashes(config: Config, connection: sa.Connection) -> Iterator[Problem]:
+    """Yield each client that goes by the name under which an agent or service gets tokens: it is one or the other."""
+    for kind, sections in (("agents", config.agents), ("services", config.services)):
+        for key, section in sections.items():
+            if section.credentials and clients.get(connection, key) is not None:
+                message = f"a client is registered under this name, and {kind}.{key} gets tokens under it"
+                hint = f"ostiary clients remove {key}"
+                yield Problem(file=config.path.name, line=0, column=0, key=f"clients.{key}", message=message, hint=hint)

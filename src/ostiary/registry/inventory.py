@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ostiary.config import AgentSection
 from ostiary.registry.effective import Suspended, effective
 from ostiary.registry.liveness import WORDS, People
-from ostiary.registry.sections import RegistryError, read_section
+from ostiary.registry.sections import RegistryError, Section, read_section
 from ostiary.store import registry, tables
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Inventory:
 
     @classmethod
     def of(cls, control: Control) -> Inventory:
-        """Take stock."""
+        """Take stock, with the requests up to now."""
+        control.note_uses()
         now = control.now()
         force = effective(control.config, control.store, now=now)
         with control.store.reading() as connection:
@@ -135,25 +136,23 @@ class Inventory:
         )
 
     def _left_out(self) -> list[Json]:
-        """Return the registered agents that are not in force: their owner is gone from the file, or they clash."""
+        """Return the registered agents that are not in force, since they clash with the file or with one another."""
         found = []
         for each in self.registered:
             problem = next((each_ for each_ in self.problems if each_.key == f"agents.{each.name}"), None)
             if each.kind != "agent" or f"agents.{each.name}" in self.config.registered or problem is None:
                 continue
-            try:
-                section = read_section("agent", each.name, each.section)
-            except RegistryError:
+            section = _section(each)
+            if not isinstance(section, AgentSection):
                 continue
-            described = _described(section) if isinstance(section, AgentSection) else {}
             found.append(
                 {
                     "name": each.name,
                     "id": f"agent:local:{each.name}",
                     "from": "store",
-                    **described,
+                    **_described(section),
                     "state": "suspended",
-                    "reason": "owner_inactive" if section.owner not in self.config.people else "agent_suspended",
+                    "reason": "agent_suspended",
                     "why": problem.message.rpartition(": ")[2],
                     **self._last(f"agent:local:{each.name}"),
                 }
@@ -196,20 +195,32 @@ class Inventory:
     # Services --------------------------------------------------------------------------------------------------------
 
     def all_services(self) -> list[Json]:
-        """Return the services of the file and those that were registered."""
-        return [
-            {
-                "name": key,
-                "id": self.config.service_id(key),
-                "from": "store" if f"services.{key}" in self.config.registered else "file",
-                "owner": service.owner,
-                "owner_live": self.people.standing(service.owner, now=self.now).live,
-                "purpose": service.purpose,
-                "credentials": _credentials(service.credentials),
-                **self._last(self.config.service_id(key)),
-            }
+        """Return the services of the file and those that were registered, also those without an owner any more."""
+        known = [
+            self._service(key, self.config.service_id(key), service)
             for key, service in sorted(self.config.services.items())
         ]
+        gone = [
+            self._service(each.name, f"service:local:{each.name}", section)
+            for each in self.registered
+            if each.kind == "service" and each.name not in self.config.services
+            if (section := _section(each)) is not None and section.owner not in self.config.people
+        ]
+        return [*known, *gone]
+
+    def _service(self, key: str, service_id: str, service: Section) -> Json:
+        owned = service.owner in self.config.people
+        registered = f"services.{key}" in self.config.registered or not owned
+        return {
+            "name": key,
+            "id": service_id,
+            "from": "store" if registered else "file",
+            "owner": service.owner,
+            "owner_live": owned and self.people.standing(service.owner, now=self.now).live,
+            "purpose": service.purpose,
+            "credentials": _credentials(service.credentials),
+            **self._last(service_id),
+        }
 
     def _last(self, *principals: str) -> Json:
         seen = [self.uses[each] for each in principals if each in self.uses]
@@ -217,6 +228,13 @@ class Inventory:
             "last_token": max((use.token_at for use in seen if use.token_at is not None), default=None),
             "last_request": max((use.request_at for use in seen if use.request_at is not None), default=None),
         }
+
+
+def _section(each: Registered) -> Section | None:
+    try:
+        return read_section(each.kind, each.name, each.section)
+    except RegistryError:
+        return None
 
 
 def _described(agent: AgentSection) -> Json:

@@ -173,8 +173,9 @@ class People:
 def could_sign_in(config: Config, key: str) -> bool:
     """Say whether a provider could sign a declared person in, so that declaring alone does not keep her live."""
     person = config.people[key]
-    if person.issuer is not None and (person.issuer in config.providers or person.issuer not in config.issuers):
-        return True
+    if person.issuer is not None:
+        # Whoever is pinned to an issuer of tokens is linked to no account, whatever her address.
+        return person.issuer in config.providers or person.issuer not in config.issuers
     domain = (person.email or "").rpartition("@")[2].lower()
     return any(domain in (provider.email_domains or ()) for provider in config.providers.values())
 

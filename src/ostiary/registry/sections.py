@@ -57,20 +57,18 @@ def read_section(kind: RegisteredKind, name: str, section: Mapping[str, Any]) ->
 def faults(config: Config, name: str, section: Section) -> Iterator[Fault]:
     """Yield what keeps a registration from being used beside `config`, which does not hold it yet."""
     yield from _clash(config, name)
-    if section.owner not in config.people:
-        yield Fault(
-            message=f"the owner `{section.owner}` is not declared in `people`",
-            hint=nearest(section.owner, config.people) or f"declare people.{section.owner} in {config.path.name}",
-        )
     yield from _credentials(config, section.credentials)
     if isinstance(section, AgentSection):
         yield from _clients(config, section)
+    else:
+        yield from _owner(config, section)
 
 
 def missing(config: Config, section: Section) -> Iterator[Fault]:
-    """Yield what a registration names and nobody declares, though it could be used without."""
+    """Yield what a registration names and nobody declares, though it is kept: an agent without owner is suspended."""
     if not isinstance(section, AgentSection):
         return
+    yield from _owner(config, section)
     if section.deputy is not None and section.deputy not in config.people:
         hint = nearest(section.deputy, config.people) or f"declare people.{section.deputy} in {config.path.name}"
         yield Fault(message=f"the deputy `{section.deputy}` is not declared in `people`", hint=hint)
@@ -108,6 +106,14 @@ def narrowed(config: Config, section: AgentSection) -> AgentSection:
     if tools is not None:
         tools = tuple(tool for tool in tools if tool.partition("/")[0] in servers)
     return section.model_copy(update={"ceiling": ceiling.model_copy(update={"servers": servers, "tools": tools})})
+
+
+def _owner(config: Config, section: Section) -> Iterator[Fault]:
+    if section.owner not in config.people:
+        yield Fault(
+            message=f"the owner `{section.owner}` is not declared in `people`",
+            hint=nearest(section.owner, config.people) or f"declare people.{section.owner} in {config.path.name}",
+        )
 
 
 def _clash(config: Config, name: str) -> Iterator[Fault]:

@@ -55,6 +55,19 @@ class Use:
     request_at: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose an agent is: a key in `people`, and the principal id that stood there, if one did."""
+
+    key: str
+    person: str | None
+
+    def is_another(self, owner: Owner) -> bool:
+        """Say whether `owner` is somebody else. An id that is added or taken away leaves her who she is."""
+        pinned = self.person is not None and owner.person is not None
+        return self.key != owner.key or (pinned and self.person != owner.person)
+
+
 # Registrations --------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +149,26 @@ def suspend_agent(connection: sa.Connection, agent: str, why: str | None, *, now
 def resume_agent(connection: sa.Connection, agent: str) -> None:
     """Take that mark away."""
     connection.execute(sa.delete(tables.agent_marks).where(tables.agent_marks.c.agent == agent))
+
+
+# Owners ---------------------------------------------------------------------------------------------------------------
+
+
+def owners(connection: sa.Connection) -> dict[str, Owner]:
+    """Return whose each agent was when that was last noted, by principal id; those that are gone included."""
+    return {row.agent: Owner(key=row.owner, person=row.person) for row in connection.execute(sa.select(tables.owners))}
+
+
+def note_owner(connection: sa.Connection, agent: str, owner: Owner) -> None:
+    """Remember whose an agent is."""
+    values = {"owner": owner.key, "person": owner.person}
+    row = insert(tables.owners).values(agent=agent, **values)
+    connection.execute(row.on_conflict_do_update(["agent"], set_=values))
+
+
+def forget_owner(connection: sa.Connection, agent: str) -> None:
+    """Forget whose an agent was: it holds nothing any more."""
+    connection.execute(sa.delete(tables.owners).where(tables.owners.c.agent == agent))
 
 
 # Uses -----------------------------------------------------------------------------------------------------------------

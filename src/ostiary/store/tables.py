@@ -184,6 +184,16 @@ agent_marks = Table(
     Column("why", String),
 )
 
+#: Whose each agent was when what is in force was last looked at, by principal id: a key in `people`, and the principal
+#: id that stood there.
+owners = Table(
+    "owners",
+    metadata,
+    Column("agent", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("person", String),
+)
+
 #: When a principal was last seen: its last token from here, its last request.
 uses = Table(
     "uses",

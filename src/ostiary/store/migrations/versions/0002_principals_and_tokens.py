@@ -132,6 +132,12 @@ def _registry() -> None:
         sa.Column("why", sa.String),
     )
     op.create_table(
+        "owners",
+        sa.Column("agent", sa.String, primary_key=True),
+        sa.Column("owner", sa.String, nullable=False),
+        sa.Column("person", sa.String),
+    )
+    op.create_table(
         "uses",
         sa.Column("principal", sa.String, primary_key=True),
         sa.Column("token_at", sa.Integer),
