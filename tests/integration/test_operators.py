@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import json
 import os
@@ -198,10 +199,13 @@ def test_a_wrong_sealing_key_is_exit_1_and_changes_nothing(gateway: Gateway) -> 
     gateway.end()
     key = gateway.folder / "var" / "ostiary.db.key"
     kept = key.read_bytes()
-    key.write_text("A" * 43 + "=\n")
-    done = gateway.run("run", "--config", str(gateway.file), check=False)
-    assert done.returncode == 1
-    assert "does not fit" in done.stderr
+    for text, told in (
+        ("A" * 43 + "=\n", "is not random"),
+        (base64.b64encode(bytes(range(32))).decode(), "does not fit"),
+    ):
+        key.write_text(text)
+        done = gateway.run("run", "--config", str(gateway.file), check=False)
+        assert (done.returncode, told in done.stderr) == (1, True), done.stderr
     key.unlink()
     assert gateway.run("run", "--config", str(gateway.file), check=False).returncode == 1
     assert not key.exists()

@@ -99,7 +99,19 @@ def test_the_lockdown_needs_neither_key_nor_config(path: StorePath) -> None:
         assert store.lockdown() == Lockdown(at=NOW, by="root", reason=None)
 
 
-@pytest.mark.parametrize("how", ["wrong", "missing", "readable by others", "nonsense", "short", "another env"])
+WRONG_KEYS = [
+    "wrong",
+    "missing",
+    "readable by others",
+    "nonsense",
+    "short",
+    "another env",
+    "all alike",
+    "file of a group",
+]
+
+
+@pytest.mark.parametrize("how", WRONG_KEYS)
 def test_a_wrong_sealing_key_is_an_error_and_changes_nothing(
     path: StorePath, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +121,7 @@ def test_a_wrong_sealing_key_is_an_error_and_changes_nothing(
     reference = None
     match how:
         case "wrong":
-            path.sealing_key.write_text(base64.b64encode(bytes(32)).decode())
+            path.sealing_key.write_text(base64.b64encode(bytes(range(32))).decode())
         case "missing":
             path.sealing_key.unlink()
         case "readable by others":
@@ -118,8 +130,13 @@ def test_a_wrong_sealing_key_is_an_error_and_changes_nothing(
             path.sealing_key.write_text("not base64 at all!")
         case "short":
             path.sealing_key.write_text(base64.b64encode(bytes(16)).decode())
+        case "file of a group":
+            (path.folder / "copied").write_text(kept)
+            (path.folder / "copied").chmod(0o640)
+            reference = "file:copied"
         case _:
-            monkeypatch.setenv("OTHER", base64.b64encode(bytes(32)).decode())
+            key = bytes(range(32)) if how == "another env" else b"changeme" * 4
+            monkeypatch.setenv("OTHER", base64.b64encode(key).decode())
             reference = "env:OTHER"
     content = path.database.read_bytes()
     with pytest.raises(SealingKeyError) as caught:
@@ -149,6 +166,7 @@ def test_the_sealing_key_may_come_from_the_environment_or_a_file(
         made = keys.ensure_key(store, now=NOW)
     assert not path.sealing_key.exists()
     (path.folder / "elsewhere").write_bytes(encoded + b"\n")
+    (path.folder / "elsewhere").chmod(0o400)
     with open_store(path, "file:elsewhere") as store:
         assert store.signing_key() == made
 
@@ -158,6 +176,15 @@ def test_a_sealing_key_that_is_not_there_is_named(path: StorePath, reference: st
     with pytest.raises(SealingKeyError) as caught:
         open_store(path, reference)
     assert "inline-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [bytes(32), b"changeme" * 4, b"\xff" * 32])
+def test_no_store_begins_with_a_key_that_anybody_can_guess(
+    path: StorePath, key: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALING", base64.b64encode(key).decode())
+    with pytest.raises(SealingKeyError, match="in the environment variable SEALING is not random"):
+        open_store(path, "env:SEALING")
 
 
 def test_a_sealed_text_opens_only_in_its_own_place() -> None:

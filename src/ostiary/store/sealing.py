@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+#: Fewer different bytes than this no random key has, in all likelihood (about 1 in 10^33).
+LEAST_DISTINCT: Final = 8
 MAKE_ONE: Final = "make one with: openssl rand -base64 32"
 
 
@@ -58,11 +60,16 @@ class SealingKey:
             raise SealingKeyError(
                 f"the sealing key in {source} has {len(key)} bytes instead of {KEY_BYTES}", hint=MAKE_ONE
             )
+        if len(set(key)) < LEAST_DISTINCT:
+            raise SealingKeyError(f"the sealing key in {source} is not random, so anybody can guess it", hint=MAKE_ONE)
         return cls(key)
 
     @classmethod
     def load(cls, reference: str, base: Path) -> Self:
-        """Read the key behind `env:NAME` or `file:PATH` (relative to the folder `base`)."""
+        """Read the key behind `env:NAME` or `file:PATH` (relative to the folder `base`).
+
+        Raises `SealingKeyError`, also if others may read the file.
+        """
         kind, _, name = reference.partition(":")
         if kind == "env" and name:
             text = os.environ.get(name)
@@ -82,11 +89,6 @@ class SealingKey:
         an error then and nothing is written. Raises `SealingKeyError`, also if others may read the file.
         """
         if path.exists():
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & 0o077:
-                raise SealingKeyError(
-                    f"others may read the sealing key {path} (mode {mode:04o})", hint=f"chmod 600 {path}"
-                )
             return cls.from_text(_read(path), str(path))
         if not may_make:
             raise SealingKeyError(
@@ -133,8 +135,15 @@ class SealingKey:
 
 
 def _read(path: Path) -> str:
+    """Return the text of a key file. Raises `SealingKeyError`, also if others may read it."""
     try:
-        return path.read_text("ascii")
+        with path.open(encoding="ascii") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise SealingKeyError(
+                    f"others may read the sealing key {path} (mode {mode:04o})", hint=f"chmod 600 {path}"
+                )
+            return file.read()
     except FileNotFoundError:
         raise SealingKeyError(f"the sealing key file {path} does not exist", hint=MAKE_ONE) from None
     except (OSError, UnicodeDecodeError) as error:
