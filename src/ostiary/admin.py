@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ostiary import keys
+from ostiary import keys, strictjson
 from ostiary.adminroutes import registry_routes
 from ostiary.adminsocket import ListenError, peer_uid
 from ostiary.errors import OperationError, OstiaryError
@@ -192,6 +192,10 @@ def _answering(act: Callable[[Request], Awaitable[Response]]) -> Callable[[Reque
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             return JSONResponse({"error": f"{where}: {first['msg']}", "hint": ""}, status_code=400)
+        except strictjson.StrictJsonError as error:
+            return JSONResponse(
+                {"error": f"the body is not JSON as it is taken here: {error}", "hint": ""}, status_code=400
+            )
         except OperationError as error:
             return JSONResponse({"error": error.message, "hint": error.hint}, status_code=409)
         except OstiaryError as error:
@@ -201,11 +205,13 @@ def _answering(act: Callable[[Request], Awaitable[Response]]) -> Callable[[Reque
 
 
 async def _body(request: Request) -> bytes:
+    """Return the body, JSON in which nothing stands twice. Raises `StrictJsonError` or `OperationError`."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise OperationError("the request is too large")
+    strictjson.parse(body)
     return body
 
 
