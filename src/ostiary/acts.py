@@ -11,7 +11,7 @@ from ostiary.authority import Authority
 from ostiary.errors import OperationError
 from ostiary.registrar import NotRecordedError, Registrar
 from ostiary.registry.effective import effective
-from ostiary.store import Store, StoreLock, StorePath
+from ostiary.store import LOCK_WAIT_S, Store, StoreLock, StorePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,8 @@ def open_for_acts(config: Config) -> Iterator[tuple[Registrar, _core.Journal]]:
     Raises `StoreInUseError` while another process holds the lock, and other `OstiaryError`s.
     """
     path = StorePath.from_url(config.store.url, config.folder)
-    with StoreLock(path), Store.open(path, key=config.store.key, base=config.folder) as store:
+    lock = StoreLock(path, wait_s=LOCK_WAIT_S)
+    with lock, Store.open(path, key=config.store.key, base=config.folder) as store:
         journal = _open_journal(config, store)
         try:
             yield Registrar(store, journal), journal

@@ -7,22 +7,26 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from tests.kit.configs import write
 from tests.kit.desk import HOUSE, NOW, Desk
 from typer.testing import CliRunner, Result
 
-from ostiary import admin
+from ostiary import acts, admin
 from ostiary.adminroutes import registry_routes
 from ostiary.adminsocket import bind_unix
 from ostiary.cli import app
+from ostiary.cli.reach import ask_or, locate_store
 from ostiary.cli.registry import plain
-from ostiary.store import tables
+from ostiary.store import StoreInUseError, StoreLock, StorePath, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,6 +183,24 @@ def test_names_that_clients_chose_move_no_cursor() -> None:
     assert plain("a\x1b[2Jb\r\nc\u202e[bold]").plain == "a·[2Jb··c·[bold]"
 
 
+@pytest.mark.usefixtures("here")
+def test_commands_at_the_same_time_wait_for_one_another() -> None:
+    command = [sys.executable, "-c", "from ostiary.cli import app; app()", "people", "confirm"]
+    under_way = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name in ("alice", "bob", "carol", "dave")
+    ]
+    ended = [(process.communicate(timeout=60)[0], process.returncode) for process in under_way]
+    assert [code for _, code in ended] == [0] * 4, ended
+
+
+def test_a_store_that_stays_in_use_is_told_as_that(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts, "LOCK_WAIT_S", 0.1)
+    with StoreLock(StorePath(database=here / "var" / "ostiary.db")):
+        result = run("people", "confirm", "bob")
+    assert (result.exit_code, "one gateway or command uses a store at a time" in result.output) == (1, True)
+
+
 # With one ------------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +260,35 @@ def test_a_file_that_is_not_there_leads_to_no_gateway(desk: Desk, arguments: tup
 def test_a_file_that_is_wrong_leads_to_the_gateway_that_it_names(desk: Desk) -> None:
     desk.file.write_text(HOUSE + "nonsense: 1\n", encoding="utf-8")
     assert run("agents", "list").exit_code == 0
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_gateway_that_has_started_meanwhile_is_asked() -> None:
+    socket = locate_store(Path("ostiary.yaml")).socket
+    away = socket.rename(socket.with_name("away"))
+
+    def do_here() -> dict[str, Any]:
+        away.rename(socket)
+        raise StoreInUseError("the store is in use")
+
+    answer, running = ask_or(locate_store(Path("ostiary.yaml")), "POST", "/people/confirm", {"name": "bob"}, do_here)
+    assert (answer["person"]["name"], running) == ("bob", True)
+
+
+TWICE: list[tuple[str, str]] = [
+    ("/people/disable", '{"name": "bob", "name": "alice"}'),
+    ("/agents/add", '{"name": "n", "section": {"owner": "alice", "owner": "dave"}}'),
+    ("/people/confirm", '{"name": "bob"} {}'),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), TWICE)
+def test_a_body_that_can_be_read_in_two_ways_is_refused(desk: Desk, path: str, body: str) -> None:
+    transport = httpx2.HTTPTransport(uds=str(desk.store.path.socket))
+    with httpx2.Client(transport=transport, base_url="http://admin") as client:
+        assert client.post(path, content=body).status_code == 400
+        assert client.post("/people/confirm", content='{"name": "bob"}').status_code == 200
+    assert desk.events() == ["person_confirmed"]
 
 
 @pytest.mark.usefixtures("desk")

@@ -46,21 +46,23 @@ def rotate(config: ConfigOption = Path("ostiary.yaml"), as_json: JsonOption = Fa
 
     The one before can sign nothing more, and stays published until every token that it signed has expired.
     """
-    from ostiary.cli.reach import ask, locate_store
+    from ostiary.cli.reach import ask_or, locate_store
 
-    answer = ask(locate_store(config), "POST", "/keys/rotate")
-    if answer is None:
-        # Loaded only where no gateway does the work.
-        from ostiary.acts import open_for_acts
-        from ostiary.config import load
-        from ostiary.registrar import Operator
-
-        with open_for_acts(load(config)) as (registrar, _):
-            answer = {"kid": registrar.rotate_keys(Operator.of_this_process()).kid}
+    answer, _ = ask_or(locate_store(config), "POST", "/keys/rotate", None, lambda: _rotate_here(config))
     if as_json:
         print_json(answer)
     else:
         out().print(f"[bold]{answer['kid']}[/bold] signs from now on")
+
+
+def _rotate_here(config: Path) -> dict[str, Any]:
+    # Loaded only where no gateway does the work.
+    from ostiary.acts import open_for_acts
+    from ostiary.config import load
+    from ostiary.registrar import Operator
+
+    with open_for_acts(load(config)) as (registrar, _):
+        return {"kid": registrar.rotate_keys(Operator.of_this_process()).kid}
 
 
 def _state(key: dict[str, Any]) -> str:

@@ -28,15 +28,15 @@ def lockdown(
     as_json: JsonOption = False,
 ) -> None:
     """Refuse every call until `--lift`, over restarts too. Works with a wrong configuration file, or none."""
-    from ostiary.cli.reach import ask, locate_store
+    from ostiary.cli.reach import ask_or, locate_store
 
     if reason is not None:
         # What is no text in the terminal's encoding could not be recorded, and must not stand in the way.
         reason = reason.encode("utf-8", "replace").decode("utf-8")
     path = locate_store(config, store, without_file=True)
-    recorded = True
-    if ask(path, "POST", "/lift" if lift else "/lockdown", {"reason": reason}) is None:
-        recorded = _without_gateway(path, config, reason, lift=lift)
+    asked = ("/lift" if lift else "/lockdown", {"reason": reason})
+    answer, _ = ask_or(path, "POST", *asked, lambda: {"recorded": _without_gateway(path, config, reason, lift=lift)})
+    recorded = answer.get("recorded", True)
     if as_json:
         print_json({"lockdown": not lift})
     elif lift:
@@ -54,7 +54,7 @@ def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: b
     from ostiary.config import load
     from ostiary.errors import ConfigError, OperationError
     from ostiary.registrar import Operator, mark_lockdown
-    from ostiary.store import Store, StoreLock, StorePath
+    from ostiary.store import LOCK_WAIT_S, Store, StoreLock, StorePath
 
     by = Operator.of_this_process()
     try:
@@ -71,7 +71,7 @@ def _without_gateway(path: StorePath, file: Path, reason: str | None, *, lift: b
         return True
     if not known and not path.database.is_file():
         raise AdminError(f"there is no store at {path.database}", hint="say where it is with --store")
-    with StoreLock(path), Store.open_unsealed(path) as store:
+    with StoreLock(path, wait_s=LOCK_WAIT_S), Store.open_unsealed(path) as store:
         mark_lockdown(store, reason, by)
     if config is None or not known:
         return False

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ostiary.adminsocket import connect_unix
 from ostiary.config import load
 from ostiary.errors import ConfigError, OperationError
-from ostiary.store import StorePath
+from ostiary.store import StoreInUseError, StorePath
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 TIMEOUT_S: Final = 20.0
 DEFAULT_STORE: Final = "sqlite:///var/ostiary.db"
@@ -59,6 +60,23 @@ def ask(path: StorePath, method: str, target: str, body: dict[str, Any] | None =
         raise AdminError(message, hint=hint)
     answer: dict[str, Any] = json.loads(content)
     return answer
+
+
+def ask_or(
+    path: StorePath, method: str, target: str, body: dict[str, Any] | None, here: Callable[[], dict[str, Any]]
+) -> tuple[dict[str, Any], bool]:
+    """Ask the gateway that runs on the store at `path`, or do it `here` where none does; say whether one runs."""
+    answer = ask(path, method, target, body)
+    if answer is not None:
+        return answer, True
+    try:
+        return here(), False
+    except StoreInUseError:
+        # It may be a gateway that has started since.
+        answer = ask(path, method, target, body)
+        if answer is None:
+            raise
+        return answer, True
 
 
 def locate_store(file: Path, store: str | None = None, *, without_file: bool = False) -> StorePath:

@@ -27,11 +27,12 @@ Columns = Mapping[str, str | Callable[[Json], Any]]
 
 def listing(config: Path, path: str) -> Json:
     """Return a listing of the running gateway, or of the store where none runs."""
-    from ostiary.cli.reach import ask, locate_store
+    from ostiary.cli.reach import ask_or, locate_store
 
-    answer = ask(locate_store(config), "GET", path)
-    if answer is not None:
-        return answer
+    return ask_or(locate_store(config), "GET", path, None, lambda: _listing_here(config, path))[0]
+
+
+def _listing_here(config: Path, path: str) -> Json:
     # Loaded only where no gateway does the work.
     from ostiary.config import load
     from ostiary.registry.acts import LISTINGS
@@ -43,10 +44,10 @@ def listing(config: Path, path: str) -> Json:
 
 def act(config: Path, path: str, body: Json) -> Json:
     """Have the running gateway do an act, or do it under the store's lock; `running` in the answer says which."""
-    from ostiary.cli.reach import ask, locate_store
+    from ostiary.cli.reach import ask_or, locate_store
 
-    answer = ask(locate_store(config), "POST", path, body)
-    return {**_act_here(config, path, body), "running": False} if answer is None else {**answer, "running": True}
+    answer, running = ask_or(locate_store(config), "POST", path, body, lambda: _act_here(config, path, body))
+    return {**answer, "running": running}
 
 
 def _act_here(config: Path, path: str, body: Json) -> Json:

@@ -58,7 +58,7 @@ def issue(
 
 
 def _issue(file: Path, request: TokenRequest) -> dict[str, Any]:
-    from ostiary.cli.reach import ask, locate_store
+    from ostiary.cli.reach import ask_or, locate_store
 
     body = {
         "type": request.type,
@@ -67,9 +67,10 @@ def _issue(file: Path, request: TokenRequest) -> dict[str, Any]:
         "scope": None if request.scope is None else list(request.scope),
         "ttl_s": request.ttl_s,
     }
-    answer = ask(locate_store(file), "POST", "/tokens", body)
-    if answer is not None:
-        return answer
+    return ask_or(locate_store(file), "POST", "/tokens", body, lambda: _issue_here(file, request))[0]
+
+
+def _issue_here(file: Path, request: TokenRequest) -> dict[str, Any]:
     # Loaded only where no gateway does the work.
     from ostiary.acts import open_authority
     from ostiary.config import load

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ostiary.authority import Authority
 from ostiary.registrar import Registrar
 from ostiary.registry.effective import effective
-from ostiary.store import Store, StoreLock, StorePath
+from ostiary.store import LOCK_WAIT_S, Store, StoreLock, StorePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ class _NoJournal:
 def open_reading(config: Config) -> Iterator[Authority]:
     """Take the store's lock and give what listings need. Raises `StoreInUseError` while a gateway runs."""
     path = StorePath.from_url(config.store.url, config.folder)
-    with StoreLock(path), Store.open(path, key=config.store.key, base=config.folder) as store:
+    lock = StoreLock(path, wait_s=LOCK_WAIT_S)
+    with lock, Store.open(path, key=config.store.key, base=config.folder) as store:
         registrar = Registrar(store, _NoJournal())
         yield Authority(registrar, effective(config, store, now=registrar.now()).config)

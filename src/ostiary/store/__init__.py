@@ -7,13 +7,14 @@ is loaded when it is first asked for: commands that only ask the running gateway
 from typing import TYPE_CHECKING, Any
 
 from ostiary.store.errors import SealingKeyError, StoreError, StoreInUseError
-from ostiary.store.paths import StoreLock, StorePath
+from ostiary.store.paths import LOCK_WAIT_S, StoreLock, StorePath
 
 if TYPE_CHECKING:
     from ostiary.store.sealing import SealingKey
     from ostiary.store.store import Lockdown, Store, StoredKey
 
 __all__ = [
+    "LOCK_WAIT_S",
     "Lockdown",
     "SealingKey",
     "SealingKeyError",

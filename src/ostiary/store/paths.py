@@ -5,14 +5,20 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ostiary.store.errors import StoreError, StoreInUseError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+
+#: How long a command, or a gateway that starts, waits for a command to be done with the store, in seconds.
+LOCK_WAIT_S: Final = 5.0
+LOCK_STEP_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +85,30 @@ class StorePath:
 class StoreLock:
     """The right to change one store, held by one process at a time and given back when it ends, however it ends."""
 
-    def __init__(self, path: StorePath) -> None:
-        """Take the lock now. Raises `StoreInUseError` if another process holds it."""
+    def __init__(self, path: StorePath, *, wait_s: float = 0.0) -> None:
+        """Take the lock, now or within `wait_s` seconds. Raises `StoreInUseError` if another process holds it on."""
         path.prepare()
         self._file = os.open(path.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        end = time.monotonic() + wait_s
+        while not self._taken():
+            if time.monotonic() < end:
+                time.sleep(LOCK_STEP_S)
+                continue
             holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._file)
             raise StoreInUseError(
                 f"the store {path.database} is in use by process {holder}",
-                hint="one gateway uses a store at a time; stop that one, or give this one a store of its own",
-            ) from None
+                hint="one gateway or command uses a store at a time; stop that one, or give this one its own store",
+            )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it would let two processes lock two files."""
