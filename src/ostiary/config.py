@@ -104,7 +104,7 @@ class StoreSection(Section):
     url: StoreUrl = "sqlite:///var/ostiary.db"
     """An SQLite file; a relative path is relative to the configuration file."""
     key: SecretReference | None = None
-    """The sealing key: `env:NAME`, or a `file:PATH` that nobody else may read. By default a file beside the store."""
+    """The sealing key: `env:NAME`, or a `file:PATH` that not everybody may read. By default a file beside the store."""
 
 
 class AuditSection(Section):

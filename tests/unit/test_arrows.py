@@ -28,7 +28,7 @@ EFFECTS = re.compile(
 )
 COMMENTS_AND_STRINGS = re.compile(r'//[^\n]*|/\*.*?\*/|r(#*)".*?"\1|"(?:\\.|[^"\\])*"', re.DOTALL)
 # What answers a question with the engine itself, or owns the running data plane.
-MAY_IMPORT_CORE = {"acts", "authority", "control", "registry", "runtime", "recall", "audit", "cli"}
+MAY_IMPORT_CORE = {"acts", "authority", "control", "draft", "registry", "runtime", "recall", "audit", "cli"}
 
 
 def crates() -> dict[str, tuple[Path, dict[str, object]]]:

@@ -107,7 +107,7 @@ WRONG_KEYS = [
     "short",
     "another env",
     "all alike",
-    "file of a group",
+    "file of everybody",
 ]
 
 
@@ -130,9 +130,9 @@ def test_a_wrong_sealing_key_is_an_error_and_changes_nothing(
             path.sealing_key.write_text("not base64 at all!")
         case "short":
             path.sealing_key.write_text(base64.b64encode(bytes(16)).decode())
-        case "file of a group":
+        case "file of everybody":
             (path.folder / "copied").write_text(kept)
-            (path.folder / "copied").chmod(0o640)
+            (path.folder / "copied").chmod(0o604)
             reference = "file:copied"
         case _:
             key = bytes(range(32)) if how == "another env" else b"changeme" * 4
@@ -166,9 +166,10 @@ def test_the_sealing_key_may_come_from_the_environment_or_a_file(
         made = keys.ensure_key(store, now=NOW)
     assert not path.sealing_key.exists()
     (path.folder / "elsewhere").write_bytes(encoded + b"\n")
-    (path.folder / "elsewhere").chmod(0o400)
-    with open_store(path, "file:elsewhere") as store:
-        assert store.signing_key() == made
+    for mode in (0o400, 0o440, 0o640):
+        (path.folder / "elsewhere").chmod(mode)
+        with open_store(path, "file:elsewhere") as store:
+            assert store.signing_key() == made
 
 
 @pytest.mark.parametrize("reference", ["env:ABSENT", "file:absent", "inline-secret", "env:", "store:x"])

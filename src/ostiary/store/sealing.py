@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-#: Fewer different bytes than this no random key has, in all likelihood (about 1 in 10^33).
-LEAST_DISTINCT: Final = 8
+#: Of 32 random bytes at least so many differ, but three times in 10^17. A key with fewer is an example, or a word said
+#: again and again.
+MIN_DIFFERENT: Final = 16
+#: Permissions that a key file must not have: of our own making, and one that was given, which the group may read, since
+#: that is how Kubernetes hands a secret to a user that is not root.
+OWN_FORBIDDEN: Final = 0o077
+GIVEN_FORBIDDEN: Final = 0o027
 MAKE_ONE: Final = "make one with: openssl rand -base64 32"
 
 
@@ -60,8 +65,8 @@ class SealingKey:
             raise SealingKeyError(
                 f"the sealing key in {source} has {len(key)} bytes instead of {KEY_BYTES}", hint=MAKE_ONE
             )
-        if len(set(key)) < LEAST_DISTINCT:
-            raise SealingKeyError(f"the sealing key in {source} is not random, so anybody can guess it", hint=MAKE_ONE)
+        if len(set(key)) < MIN_DIFFERENT:
+            raise SealingKeyError(f"the sealing key in {source} is not random", hint=MAKE_ONE)
         return cls(key)
 
     @classmethod
@@ -78,7 +83,7 @@ class SealingKey:
             return cls.from_text(text, f"the environment variable {name}")
         if kind == "file" and name:
             path = base / name
-            return cls.from_text(_read(path), str(path))
+            return cls.from_text(_read(path, GIVEN_FORBIDDEN), str(path))
         raise SealingKeyError("store.key must be env:NAME or file:PATH")
 
     @classmethod
@@ -89,7 +94,7 @@ class SealingKey:
         an error then and nothing is written. Raises `SealingKeyError`, also if others may read the file.
         """
         if path.exists():
-            return cls.from_text(_read(path), str(path))
+            return cls.from_text(_read(path, OWN_FORBIDDEN), str(path))
         if not may_make:
             raise SealingKeyError(
                 f"the sealing key {path} is missing, and the store holds keys that were sealed with it",
@@ -134,12 +139,12 @@ class SealingKey:
         )
 
 
-def _read(path: Path) -> str:
-    """Return the text of a key file. Raises `SealingKeyError`, also if others may read it."""
+def _read(path: Path, forbidden: int) -> str:
+    """Return the text of a key file. Raises `SealingKeyError`, also if its mode has a bit that is `forbidden`."""
     try:
         with path.open(encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
+            if mode & forbidden:
                 raise SealingKeyError(
                     f"others may read the sealing key {path} (mode {mode:04o})", hint=f"chmod 600 {path}"
                 )
