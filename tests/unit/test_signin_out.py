@@ -42,6 +42,8 @@ def test_signing_out_ends_all_that_acts_in_her_name_then_the_session_at_the_prov
     assert asked["post_logout_redirect_uri"] == "http://127.0.0.1:8811/oauth/account"
     assert asked["id_token_hint"].count(".") == 2
     assert browser.provider.visit(end) == asked["post_logout_redirect_uri"]
+    back = bytes(browser.ask("GET", "/oauth/account").body).decode()
+    assert "You are signed out" in back
     assert [signin.current(desk, cookies) for cookies in (before, other.cookies)] == [None, None]
     assert "ostiary-session" not in browser.cookies
     assert desk.family_ended() == "signed_out"
@@ -83,7 +85,7 @@ def test_a_form_without_a_session_does_nothing(browser: Browser) -> None:
 
 def test_what_a_client_was_allowed_is_shown_and_can_be_taken_back(browser: Browser) -> None:
     shown = bytes(browser.ask("GET", "/oauth/account").body).decode()
-    assert all(text in shown for text in ("An app", "app.test", "read, query", "notes", "alice@example.com"))
+    assert all(text in shown for text in ("An app", "app.test", "mcp:read", "mcp:query", "notes", "alice@example.com"))
     answer = browser.ask("POST", "/oauth/account", {"csrf": browser.csrf, "client": CLIENT})
     assert (answer.status_code, answer.headers["location"]) == (303, "/oauth/account")
     assert "An app" not in bytes(browser.ask("GET", "/oauth/account").body).decode()

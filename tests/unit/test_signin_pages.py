@@ -17,11 +17,13 @@ CONSENT: dict[str, Any] = {
     "account": "alice@example.com",
     "client_name": "Notes for You",
     "client_host": "notes.example.com",
+    "registered": False,
+    "agent": None,
     "redirect_host": "app.example.com",
     "loopback": False,
     "scopes": [
-        {"name": "read", "words": "read what is there", "strong": False},
-        {"name": "admin", "words": "administer", "strong": True},
+        {"name": "mcp:read", "words": "read what is there", "strong": False},
+        {"name": "mcp:admin", "words": "administer", "strong": True},
     ],
     "servers": ["notes", "files"],
     "days": 30,
@@ -30,7 +32,8 @@ ALLOWED = {
     "client": "https://app.test/c",
     "name": "An app",
     "host": "app.test",
-    "scopes": ["read"],
+    "agent": {"name": "desk", "owner": "dave"},
+    "scopes": [{"name": "mcp:read", "words": "read what is there", "strong": False}],
     "servers": ["notes"],
     "since": 1_790_000_000,
     "until": 1_792_592_000,
@@ -38,7 +41,7 @@ ALLOWED = {
 ACCOUNT = {"account": "alice@example.com", "provider": "sso", "csrf": "c", "consents": [ALLOWED]}
 PAGES: dict[pages.Name, dict[str, Any]] = {
     "consent": CONSENT,
-    "choose_provider": {"providers": ["sso", "guests"], "target": "/oauth/authorize?a=b&c=d"},
+    "choose_provider": {"providers": ["sso", "guests"], "target": "/oauth/authorize?a=b&c=d", "signed_out": False},
     "account": ACCOUNT,
     "error": {"message": "It did not work."},
     "signed_out": {},
@@ -119,7 +122,27 @@ def test_the_first_button_allows_and_the_other_denies() -> None:
 def test_consent_names_client_host_redirect_scopes_servers_and_the_person() -> None:
     text = show("consent").text
     words = ["Notes for You", "notes.example.com", "app.example.com", "alice@example.com", "30 days"]
-    assert [word for word in [*words, "read what is there", "administer", "notes", "files"] if word not in text] == []
+    words += ["read what is there", "mcp:read", "administer", "mcp:admin", "notes", "files"]
+    assert [word for word in words if word not in text] == []
+
+
+#: As long as a host and the name of a server can be.
+HOST = "accounts.google.com." + "secure-session." * 14 + "evil.example.com"
+SERVER = "a" * 60 + "-prd"
+
+
+def test_hosts_and_servers_are_shown_to_the_last_character() -> None:
+    consent = show("consent", client_host=f"c.{HOST}", redirect_host=HOST, servers=[SERVER, SERVER[:-3] + "dev"])
+    assert [consent.text.count(text) for text in (HOST, f"c.{HOST}", SERVER, SERVER[:-3] + "dev")] == [2, 1, 1, 1]
+    account = show("account", consents=[{**ALLOWED, "host": HOST, "servers": [SERVER]}])
+    assert (account.text.count(HOST), account.text.count(SERVER)) == (1, 1)
+    assert "…" not in consent.text + account.text
+
+
+def test_the_account_page_names_what_consent_named() -> None:
+    text = " ".join(show("account").text.split())
+    words = ["An app", "app.test", "agent desk, which dave owns", "read what is there mcp:read", "notes"]
+    assert [word for word in words if word not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -129,9 +152,15 @@ def test_consent_names_client_host_redirect_scopes_servers_and_the_person() -> N
         ({}, False, "program on this computer"),
         ({"client_host": None}, True, "Nobody has checked who made it"),
         ({}, False, "Nobody has checked who made it"),
+        ({"client_host": None, "registered": True}, False, "Nobody has checked who made it"),
+        ({"client_host": None, "registered": True}, False, "It calls itself"),
+        ({"client_host": None, "registered": True}, True, "your organisation registered"),
+        ({"client_host": None}, False, "your organisation registered"),
+        ({"agent": {"name": "desk", "owner": "dave"}}, True, "The agent desk, which dave owns"),
+        ({}, False, "acts as"),
     ],
 )
-def test_consent_says_what_could_not_be_checked(change: dict[str, Any], there: bool, text: str) -> None:
+def test_consent_says_what_was_checked_and_what_could_not_be(change: dict[str, Any], there: bool, text: str) -> None:
     assert (text in show("consent", **change).text) is there
 
 

@@ -20,8 +20,10 @@ from ostiary.store import accounts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ostiary.config import Config
     from ostiary.control import Control
     from ostiary.identity.signin import BrowserSession, Redirect
+    from ostiary.store.accounts import Consent
 
     class Endpoint(Protocol):
         """One of the endpoints; `client` is the address that the data plane saw."""
@@ -56,7 +58,9 @@ def account(control: Control, _query: str, cookies: Mapping[str, str], _body: by
     """Show a person who she is here and what she allowed, or let her sign in."""
     session = signin.current(control, cookies)
     if session is None:
-        return page("choose_provider", providers=list(control.config.providers), target=ACCOUNT_PATH)
+        # Providers send people back here once they are signed out there, too.
+        providers = list(control.config.providers)
+        return page("choose_provider", providers=providers, target=ACCOUNT_PATH, signed_out=True)
     return _account_page(control, session)
 
 
@@ -107,7 +111,8 @@ def _account_page(control: Control, session: BrowserSession) -> Response:
             "client": each.client,
             "name": each.client_name,
             "host": each.redirect_host,
-            "scopes": each.classes,
+            "agent": _registered_agent(control.config, each),
+            "scopes": pages.scopes(each.classes),
             "servers": each.servers,
             "since": each.created_at,
             "until": each.expires_at,
@@ -121,6 +126,12 @@ def _account_page(control: Control, session: BrowserSession) -> Response:
         csrf=session.csrf,
         consents=consents,
     )
+
+
+def _registered_agent(config: Config, consent: Consent) -> dict[str, str] | None:
+    """Return the agent as which the client acts by this consent, if it is one that is registered."""
+    found = next((key for key in config.agents if config.agent_id(key) == consent.agent), None)
+    return None if found is None else {"name": found, "owner": config.agents[found].owner}
 
 
 def _form(control: Control, cookies: Mapping[str, str], body: bytes) -> tuple[BrowserSession, dict[str, str]]:

@@ -21,7 +21,7 @@ from ostiary.identity import signin
 from ostiary.oauth import redirects
 from ostiary.oauth.granting import issuing
 from ostiary.oauth.offer import CONSENT_S, Offer, consent_floor, epoch_keys, make_offer
-from ostiary.oauth.pages import page
+from ostiary.oauth.pages import page, scopes
 from ostiary.oauth.web import NO_STORE, OAuthError, read_form, refused
 from ostiary.oauth.wish import BackError, back, read
 from ostiary.store import clients as stored
@@ -41,13 +41,6 @@ if TYPE_CHECKING:
 
 PATH: Final = "/oauth/authorize"
 CODE_S: Final = 60
-#: In the words of the page.
-WORDS: Final = {
-    "read": "Read what is there",
-    "query": "Search and ask questions that change nothing",
-    "update": "Create, change and delete",
-    "admin": "Administer: settings, permissions, everything else",
-}
 
 
 def ask(control: Control, clients: Clients, asked: Asked) -> Response:
@@ -184,12 +177,14 @@ def _is_given(offer: Offer, wish: Wish) -> bool:
 
 def _shown(wish: Wish, offer: Offer) -> str:
     """Name what the page shows, so that what is consented to is that and nothing else."""
-    said = [wish.client.id, wish.client.digest, wish.redirect_uri, offer.actor.id, offer.classes, offer.servers]
+    client, actor = wish.client, offer.actor
+    who = [client.id, client.kind, client.digest, actor.id, actor.owner]
+    said = [*who, wish.redirect_uri, offer.classes, offer.servers]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _show(wish: Wish, offer: Offer, session: BrowserSession, query: str) -> Response:
-    account = session.account
+    account, actor = session.account, offer.actor
     return page(
         "consent",
         action=PATH,
@@ -199,9 +194,11 @@ def _show(wish: Wish, offer: Offer, session: BrowserSession, query: str) -> Resp
         account=account.shown,
         client_name=wish.client.name,
         client_host=wish.client.host,
+        registered=wish.client.kind == "registered",
+        agent=None if actor.key is None else {"name": actor.key, "owner": actor.owner},
         redirect_host=redirects.shown_host(wish.redirect_uri),
         loopback=all(redirects.is_loopback(uri) for uri in wish.client.redirect_uris),
-        scopes=[{"name": name, "words": WORDS[name], "strong": name in ("update", "admin")} for name in offer.classes],
+        scopes=scopes(offer.classes),
         servers=list(offer.servers),
         days=CONSENT_S // 86400,
     )
@@ -306,7 +303,7 @@ def _sign_in(control: Control, wish: Wish, asked: Asked) -> Response:
     target = f"{PATH}?{_satisfied(asked.query)}"
     providers = list(control.config.providers)
     if len(providers) != 1:
-        return page("choose_provider", providers=providers, target=target)
+        return page("choose_provider", providers=providers, target=target, signed_out=False)
     try:
         return _to(signin.begin(control, providers[0], target, asked.cookies, client=asked.client))
     except signin.LegFailedError as failed:

@@ -36,10 +36,14 @@ CONSENT_S: Final = 30 * 24 * 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """The agent as which a client acts. `third_party` is set where nobody registered it; `until` is its own end."""
+    """The agent as which a client acts. `third_party` is set where nobody registered it; `until` is its own end.
+
+    `key` and `owner` are those of an agent that is registered.
+    """
 
     id: str
     key: str | None
+    owner: str | None
     third_party: str | None
     until: int | None
 
@@ -58,9 +62,9 @@ def actor_of(client: Client, config: Config) -> Actor:
     """Return the agent as which `client` acts."""
     key = agent_of_client(client.id, config)
     if key is None:
-        return Actor(id=CLIENT_AGENT + client.id, key=None, third_party=client.third_party, until=None)
+        return Actor(id=CLIENT_AGENT + client.id, key=None, owner=None, third_party=client.third_party, until=None)
     agent = config.agents[key]
-    return Actor(id=config.agent_id(key), key=key, third_party=None, until=agent.expires)
+    return Actor(id=config.agent_id(key), key=key, owner=agent.owner, third_party=None, until=agent.expires)
 
 
 def make_offer(

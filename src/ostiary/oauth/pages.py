@@ -1,7 +1,8 @@
 """The pages that people see: to sign in, to consent, to look at what they allowed. HTML without any script.
 
 Everything that is shown is escaped. What a client calls itself is shown as a quotation, cut, and without the
-characters that could turn it around or hide in it: it may say whatever it likes, in its own name only.
+characters that could turn it around or hide in it: it may say whatever it likes, in its own name only. Hosts and names
+of servers are never cut: two that differ anywhere are seen to differ.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from starlette.responses import HTMLResponse, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from jinja2 import Environment
 
 Name = Literal["consent", "choose_provider", "account", "error", "signed_out"]
 
 MAX_NAME: Final = 60
 STYLE_PATH: Final = "/oauth/style.css"
+#: What each class of tools is called.
+WORDS: Final[Mapping[str, str]] = {
+    "read": "Read what is there",
+    "query": "Search and ask questions that change nothing",
+    "update": "Create, change and delete",
+    "admin": "Administer: settings, permissions, everything else",
+}
+#: The classes that change something.
+STRONG: Final = frozenset(("update", "admin"))
 _FOLDER: Final = Path(__file__).parent / "templates"
 #: Pages with a form whose answer sends the browser to somebody else's site. Browsers hold every redirect that follows a
 #: form to the `form-action` of its page, and a callback goes on to wherever it likes: from a site to the scheme of its
@@ -59,6 +71,11 @@ def plain_name(text: object, limit: int = MAX_NAME) -> str:
     kept = "".join(" " if c.isspace() else c for c in str(text) if c.isspace() or unicodedata.category(c)[0] != "C")
     shown = " ".join(kept.split())
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+
+
+def scopes(classes: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the scopes for these classes of tools, as the pages show them."""
+    return [{"name": f"mcp:{name}", "words": WORDS[name], "strong": name in STRONG} for name in classes]
 
 
 def day(moment: int) -> str:

@@ -74,6 +74,7 @@ class Consent:
 
     client: str
     client_name: str
+    agent: str
     third_party: str
     redirect_host: str
     classes: tuple[str, ...]
@@ -285,6 +286,7 @@ def consented(store: Store, account_id: str, *, now: int) -> list[Consent]:
         Consent(
             client=row.client,
             client_name=row.client_name,
+            agent=row.agent,
             third_party=row.third_party,
             redirect_host=row.redirect_host,
             classes=tuple(json.loads(row.classes)),
