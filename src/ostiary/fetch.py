@@ -42,6 +42,8 @@ class FetchError(OperationError):
 
     #: Whether there was an answer, or an address, that is not taken; else the site may only be down.
     answered: bool = False
+    #: The end of a message that names the URL.
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ def fetch(
     except OSError as error:
         why = error.strerror or type(error).__name__
     refused = FetchError(f"{target.shown} cannot be fetched: {why}")
-    refused.answered = answered
+    refused.answered, refused.why = answered, why
     raise refused
 
 

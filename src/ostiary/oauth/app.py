@@ -130,7 +130,8 @@ def _answer(route: Route, handler: Handler, asked: Asked) -> Response:
     except OperationError:
         # The record or the store cannot be written: nothing was given.
         log.exception("the control side cannot do what it is asked", endpoint=route.endpoint)
-        response = _refuse(route, OAuthError("temporarily_unavailable", "try again later", status=503), asked)
+        refused = OAuthError("temporarily_unavailable", "This cannot be done just now. Try again later.", status=503)
+        response = _refuse(route, refused, asked)
     if route.origin == "any":
         response.headers.update(CORS)
     return response

@@ -89,7 +89,7 @@ def _row(control: Control, client_id: str) -> StoredClient:
     with control.store.reading() as connection:
         row = stored.get(connection, client_id)
     if row is None or (row.kind == "dynamic" and not _lasts(control, row)):
-        raise unknown(client_id)
+        raise unknown()
     return row
 
 
@@ -98,9 +98,9 @@ def _lasts(control: Control, row: StoredClient) -> bool:
     return control.config.oauth.dynamic_registration and (row.expires_at or 0) > control.now()
 
 
-def unknown(client_id: str) -> OAuthError:
-    """Return the refusal of a client that nobody knows."""
-    return OAuthError("invalid_client", f"the client {client_id[:200]} is not known here", status=401)
+def unknown() -> OAuthError:
+    """Return the refusal of a client that nobody knows. Its id is not repeated: anybody can write a link with one."""
+    return OAuthError("invalid_client", "This client is not known here.", status=401)
 
 
 def from_stored(row: StoredClient) -> Client:

@@ -128,17 +128,17 @@ class Documents:
             return found  # somebody else's fetch ended just now
         self._failures.check(url, now)
         if not self._window.take(address, now):
-            raise LimitedError("invalid_client", "too many clients were looked up; try again later", status=429)
+            raise LimitedError("invalid_client", "Too many clients were looked up. Try again in a minute.", status=429)
         with self._slots.hold(address, patience_s=PATIENCE_S) as held:
             if not held:
-                raise LimitedError("invalid_client", "too many clients are being looked up; try again", status=503)
+                raise LimitedError("invalid_client", "Too many clients are being looked up. Try again.", status=503)
             try:
                 return self._fetch(control, url, known)
             except FetchError as error:
                 down, detail, told = not error.answered, error.message, NOT_HAD
             except _RefusedError as error:
                 down, detail = error.down, error.why
-                told = f"the client's document cannot be used: {detail}" if error.told else NOT_HAD
+                told = f"The client's document cannot be used: {detail.rstrip('.')}." if error.told else NOT_HAD
         log.warning("the document of a client cannot be used", client_id=url, why=detail)
         why = (UnreachedError if down else OAuthError)("invalid_client", told, status=401)
         self._failures.note(url, why, now)
@@ -217,7 +217,7 @@ def _check_url(url: str, control: Control) -> None:
     """Raise `OAuthError` if `url` cannot be the id of a client, which costs nothing to see."""
     fault = url_fault(url, control)
     if fault is not None:
-        raise OAuthError("invalid_client", f"the client id {fault}", status=401)
+        raise OAuthError("invalid_client", f"The client id {fault}.", status=401)
 
 
 def _read(found: Fetched, url: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Parameters:
         """Return the value of `name`. Raises `OAuthError` if it was not given."""
         found = self.get(name)
         if found is None:
-            raise OAuthError("invalid_request", f"{name} is missing")
+            raise OAuthError("invalid_request", f"The parameter {name} is missing.")
         return found
 
     def flat(self) -> dict[str, str]:
@@ -89,7 +89,7 @@ class Parameters:
     def check_repeated(self) -> None:
         """Raise `OAuthError` if anything was given twice."""
         if self.repeated:
-            raise OAuthError("invalid_request", f"{self.repeated[0]} is given more than once")
+            raise OAuthError("invalid_request", "A parameter is given more than once.")
 
 
 def read_cookies(fields: Iterable[str]) -> dict[str, str]:
@@ -112,11 +112,11 @@ def read_parameters(text: str, *, lists: Collection[str] = ()) -> Parameters:
             text, keep_blank_values=True, strict_parsing=bool(text), errors="strict", max_num_fields=MAX_FIELDS
         )
     except ValueError:
-        raise OAuthError("invalid_request", "the parameters cannot be read") from None
+        raise OAuthError("invalid_request", "The parameters cannot be read.") from None
     found: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
         if _CONTROL.search(name) or _CONTROL.search(value):
-            raise OAuthError("invalid_request", "a parameter holds a control character")
+            raise OAuthError("invalid_request", "A parameter holds a control character.")
         found[name] = (*found.get(name, ()), value)
     repeated = tuple(name[:60] for name, values in found.items() if len(values) > 1 and name not in lists)
     given = {name: tuple(value for value in values if value) for name, values in found.items()}
@@ -127,11 +127,11 @@ def read_form(asked: Asked, *, lists: Collection[str] = ()) -> Parameters:
     """Return the parameters in the body, as `read_parameters` does. Raises `OAuthError` if it is no form."""
     kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM:
-        raise OAuthError("invalid_request", f"the body must be {FORM}", status=415)
+        raise OAuthError("invalid_request", f"The body must be {FORM}.", status=415)
     try:
         text = asked.body.decode("ascii")
     except UnicodeDecodeError:
-        raise OAuthError("invalid_request", "the parameters cannot be read") from None
+        raise OAuthError("invalid_request", "The parameters cannot be read.") from None
     form = read_parameters(text, lists=lists)
     form.check_repeated()
     return form
