@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
 
 import pytest
 from tests.kit.screens import Asker, chromium_at, look, screen, tab_to
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("chromium")
 
 NUMBERS = count(1)
-SERVERS = ["notes", "files", "the-archive-of-everything-that-was-ever-written-down"]
+LONG = "the-archive-of-everything-that-was-ever-written-down-in-the-"
+SERVERS = ["notes", "files", f"{LONG}prd", f"{LONG}dev"]
 HEADERS = {
     "cache-control": "no-store",
     "cross-origin-opener-policy": "same-origin",
@@ -74,7 +76,8 @@ def test_a_person_signs_in_and_allows_without_script_or_mouse(
         page.get_by_role("heading", name="Allow").wait_for()
         look(page, tmp_path, f"consent-{size}")
         told = page.inner_text("body")
-        assert [word for word in [asker.name.capitalize(), "127.0.0.1", *SERVERS] if word not in told] == []
+        words = [asker.name.capitalize(), "127.0.0.1", "mcp:read", "mcp:query", *SERVERS]
+        assert [word for word in words if word not in told] == []
         tab_to(page, "Allow")
         page.keyboard.press("Enter")
         page.wait_for_url(f"{asker.redirect}?*")
@@ -185,6 +188,36 @@ def test_what_a_client_calls_itself_is_only_text(
         assert (page.locator("main img, main script").count(), complaints) == (0, [])
 
 
+#: As long as a host can be, and what it wants to be taken for comes first.
+FAR = "accounts.google.com." + "secure-session." * 14 + "evil.example.com"
+
+
+def test_where_the_answer_goes_is_shown_to_the_end(
+    size: str, browser: "Browser", house: OAuthHouse, asker: Asker, tmp_path: Path
+) -> None:
+    far = f"https://{FAR}/callback"
+    house.documents.publish(asker.name, far)
+    with screen(browser, size) as (page, complaints):
+        page.goto(asker.request().replace(quote_plus(asker.redirect), quote_plus(far)))
+        sign_in(page)
+        page.get_by_role("button", name="Allow", exact=True).wait_for()
+        look(page, tmp_path, f"far-{size}")
+        assert (FAR in page.inner_text("body"), page.get_by_text(FAR).is_visible(), complaints) == (True, True, [])
+
+
+def test_a_client_that_was_registered_is_not_called_unchecked(
+    size: str, browser: "Browser", house: OAuthHouse, asker: Asker, tmp_path: Path
+) -> None:
+    asker.client = f"ide-{asker.name}"
+    known = ["clients", "add", asker.client, "--redirect-uri", asker.redirect]
+    house.gateway.run(*known, "--config", str(house.gateway.file))
+    with screen(browser, size) as (page, complaints):
+        consent(page, asker)
+        look(page, tmp_path, f"registered-{size}")
+        told = page.inner_text("body")
+        assert ("your organisation registered" in told, "Nobody has checked" in told, complaints) == (True, False, [])
+
+
 def test_an_account_page_takes_back_what_was_allowed(
     size: str, browser: "Browser", house: OAuthHouse, asker: Asker, tmp_path: Path
 ) -> None:
@@ -198,6 +231,8 @@ def test_an_account_page_takes_back_what_was_allowed(
         page.goto(f"{house.gateway.url}/oauth/account")
         look(page, tmp_path, f"account-{size}")
         entry = page.locator("section", has_text=asker.name.capitalize())
+        told = entry.inner_text()
+        assert [word for word in ["127.0.0.1", "mcp:read", "mcp:query", *SERVERS] if word not in told] == []
         entry.get_by_role("button", name="Revoke").click()
         page.locator("section", has_text=asker.name.capitalize()).wait_for(state="detached")
         assert page.url == f"{house.gateway.url}/oauth/account"
@@ -223,6 +258,8 @@ def test_whoever_signs_out_is_out_and_so_is_what_acts_for_her(
         page.get_by_role("button", name="Sign out").click()
         page.wait_for_load_state()
         look(page, tmp_path, "signed-out")
+        page.get_by_role("heading", name="You are signed out").wait_for()
+        assert page.url.startswith(house.gateway.url)
         assert house.gateway.call("echo", {"text": "x"}, token).status == 401
         page.goto(asker.request())
         page.locator("input[name=username]").wait_for()
