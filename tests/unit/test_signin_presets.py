@@ -30,7 +30,7 @@ def desk_for(name: str, provider: Provider, folder: Path, **section: Any) -> Des
 
 
 def the_account(desk: Desk) -> Account:
-    (account,) = accounts.due(desk.store, "sso", before=2**40, now=desk.now(), limit=9)
+    (account,) = accounts.due(desk.store, "sso", before=2**40, after=2**40, now=desk.now(), limit=9)
     return account
 
 

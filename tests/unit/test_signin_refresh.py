@@ -10,7 +10,7 @@ from tests.kit.frontdesk import Browser, Desk, write_config
 from tests.kit.provider import Provider
 
 from ostiary.identity import refresher, signin
-from ostiary.identity.accounts import Account, claims_for_token
+from ostiary.identity.accounts import AHEAD_S, Account, claims_for_token
 from ostiary.identity.refresher import SHARED_S
 from ostiary.store import accounts
 
@@ -102,6 +102,17 @@ def test_who_left_loses_everything_in_the_background_too(browser: Browser, desk:
     desk.ahead = refresher.CHECK_S
     refresher.tick(desk)
     assert (asked(provider), desk.family_ended()) == (1, "left")
+
+
+def test_a_word_of_a_clock_that_was_ahead_is_asked_for_anew(browser: Browser, desk: Desk, provider: Provider) -> None:
+    """L05: at the next look in the background, not once the clock has caught up."""
+    provider.disable("alice")
+    desk.ahead = -AHEAD_S + 5
+    refresher.tick(desk)
+    assert desk.family_ended() is None
+    desk.ahead = -3600
+    refresher.tick(desk)
+    assert desk.family_ended() == "left"
 
 
 def test_who_came_back_is_there_again(browser: Browser, desk: Desk, provider: Provider) -> None:

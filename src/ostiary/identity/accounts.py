@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SIGN_IN_S: Final = 8 * 3600
 #: How long the provider's last word counts while it cannot be asked, in seconds.
 LAST_WORD_S: Final = 3600
+#: How far in the future a last word may be: one of later is of a clock that was ahead, and nobody knows how old it is.
+AHEAD_S: Final = 30
 #: The largest that one claim may be, as JSON, to go into a token; a request's head has room for 32 KiB in all.
 MAX_CLAIM: Final = 4096
 
@@ -53,8 +55,9 @@ class Account:
         if self.ended_at is not None:
             return False
         # A sign-in that follows a revocation may be ahead of the clock; the provider's word never is.
-        until = self.checked_at + LAST_WORD_S if self.renewable else min(self.signed_in_at, self.checked_at) + SIGN_IN_S
-        return now < until
+        heard = self.checked_at if self.renewable else min(self.signed_in_at, self.checked_at)
+        since, lasting_s = heard, LAST_WORD_S if self.renewable else SIGN_IN_S
+        return since - AHEAD_S <= now < since + lasting_s
 
 
 def lost_groups(before: Account, after: Account) -> list[str]:

@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 
 from ostiary.errors import OstiaryError
 from ostiary.identity import oidc, presets
+from ostiary.identity.accounts import AHEAD_S
 from ostiary.identity.discovery import WAIT_S, ProviderError
 from ostiary.identity.sessions import may_act
 from ostiary.store import accounts
@@ -86,7 +87,8 @@ def _ask_about_due(control: Control, provider: str) -> OstiaryError | None:
     now, until = control.now(), time.monotonic() + BUDGET_S
     in_vain = 0
     failure: OstiaryError | None = None
-    for account in accounts.due(control.store, provider, before=now - CHECK_S, now=now, limit=BATCH):
+    due = accounts.due(control.store, provider, before=now - CHECK_S, after=now + AHEAD_S, now=now, limit=BATCH)
+    for account in due:
         if time.monotonic() > until or in_vain == MAX_IN_VAIN:
             break
         try:
@@ -163,9 +165,8 @@ def _known(account: Account, now: int, key: tuple[str, str], cause: Cause) -> Ou
     """Return what the provider's word is as long as it is not to be asked; None where it is."""
     if not account.renewable or account.ended_at is not None:
         return "answered"
-    if cause == "background" and now - account.checked_at < CHECK_S:
-        return "answered"
-    if cause == "silent" and now - account.checked_at < RETURN_S:
+    fresh_s = {"background": CHECK_S, "silent": RETURN_S}.get(cause, -AHEAD_S)
+    if -AHEAD_S <= now - account.checked_at < fresh_s:
         return "answered"
     at, outcome = _ASKED.get(key, (0, "not_asked"))
     if outcome == "not_asked" or (outcome != "answered" and at <= account.checked_at):

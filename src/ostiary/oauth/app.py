@@ -130,8 +130,8 @@ def _answer(route: Route, handler: Handler, asked: Asked) -> Response:
     except OperationError:
         # The record or the store cannot be written: nothing was given.
         log.exception("the control side cannot do what it is asked", endpoint=route.endpoint)
-        refused = OAuthError("temporarily_unavailable", "This cannot be done just now. Try again later.", status=503)
-        response = _refuse(route, refused, asked)
+        fault = OAuthError("temporarily_unavailable", "This cannot be done just now. Try again later.", status=503)
+        response = _refuse(route, fault, asked)
     if route.origin == "any":
         response.headers.update(CORS)
     return response

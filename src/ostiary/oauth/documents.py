@@ -49,7 +49,7 @@ WAITING: Final = 8
 SHARED_S: Final = 6.0
 #: What people are told of a document that did not come. Why it did not may say something of a network that is not
 #: theirs, so that stands in the log alone.
-NOT_HAD: Final = "the client's document cannot be had at its address, or is none of this client"
+NOT_HAD: Final = "The client's document cannot be had at its address, or is none of this client."
 _MAX_AGE: Final = re.compile(r'(?:^|[\s,])max-age="?([0-9]{1,9})"?(?=$|[\s,])')
 #: Whatever is in a document, everybody can read.
 _SECRET: Final = frozenset(("client_secret", "client_secret_expires_at"))

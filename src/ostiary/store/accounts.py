@@ -190,13 +190,17 @@ def sign_out(store: Store, account_id: str, *, now: int) -> tuple[Epoch, ...]:
         return _leave(connection, account_id, now, "signed_out")
 
 
-def due(store: Store, provider: str, *, before: int, now: int, limit: int) -> list[Account]:
-    """Return the accounts to ask a provider about again: in use, and last asked about at `before` or earlier."""
+def due(store: Store, provider: str, *, before: int, after: int, now: int, limit: int) -> list[Account]:
+    """Return the accounts to ask a provider about again: in use, last asked about at `before` or earlier.
+
+    Or later than `after`, as a clock said that was ahead.
+    """
     granted = sa.select(families.c.account).where(families.c.ended_at.is_(None), families.c.expires_at > now)
     browsing = sa.select(browser_sessions.c.account).where(browser_sessions.c.expires_at > now)
     query = (
         sa.select(accounts)
-        .where(accounts.c.ended_at.is_(None), accounts.c.refresh.is_not(None), accounts.c.checked_at <= before)
+        .where(accounts.c.ended_at.is_(None), accounts.c.refresh.is_not(None))
+        .where((accounts.c.checked_at <= before) | (accounts.c.checked_at > after))
         .where(accounts.c.provider == provider)
         .where(accounts.c.id.in_(granted) | accounts.c.id.in_(browsing))
         .order_by(accounts.c.checked_at, accounts.c.id)
