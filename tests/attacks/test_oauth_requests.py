@@ -115,6 +115,8 @@ def test_every_case_has_an_id_of_its_own_and_a_source() -> None:
     cases = [case for file in files for case in json.loads(file.read_text())]
     assert len({case["id"] for case in cases}) == len(cases)
     assert [case["id"] for case in cases if not (case["source"] and case["why"])] == []
+    musts = [(case["id"], case[name]) for case in cases for name in ("must", "twin_must") if name in case]
+    assert [name for name, must in musts if isinstance(must.get("status"), list) and len(must["status"]) != 1] == []
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
