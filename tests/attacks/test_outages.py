@@ -1,6 +1,7 @@
-"""What holds while something is away: revocation under load, the provider, key sets, the store; and no default secrets.
+"""What holds while something is away: the provider, key sets, the store; and no default secrets.
 
-A step of the machine's clock (L05) cannot be made here; what tokens say of time is in `oauth/bearers.json`.
+A step of the machine's clock (L05) cannot be made here; what tokens say of time is in `oauth/bearers.json`, and what a
+store says that was written by a clock ahead in `oauth/last_words.json`.
 """
 
 import fcntl
@@ -9,11 +10,10 @@ import os
 import re
 import sqlite3
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,89 +24,18 @@ from tests.kit.estate import FORM, App, Estate
 from tests.kit.flows.browser import Browser
 from tests.kit.gateway import as_yaml
 from tests.kit.issuer import Issuer, read
-from tests.kit.upstream import Seen, Talk, polite
 from tests.kit.webserver import WebServer, answer
-from tests.kit.wire import CutError, Reply, http, wait_until
+from tests.kit.wire import Reply, http, wait_until
 
 FOLDER = Path(__file__).parent / "oauth"
 CALL = {"name": "echo", "arguments": {"text": "x"}}
-IN_FLIGHT, STREAMS = 100, 10
 
 
 def rows(name: str) -> list[Any]:
     return [pytest.param(case, id=case["id"]) for case in json.loads((FOLDER / f"{name}.json").read_text())]
 
 
-# L03: revocation under load -------------------------------------------------------------------------------------------
-
-
-class Load:
-    """Calls that wait at the server, streams that are open, and somebody who never stops calling."""
-
-    def __init__(self, estate: Estate, token: str) -> None:
-        self.estate, self.token = estate, token
-        self.arrived = threading.Semaphore(0)
-        self.begun: list[tuple[float, Reply]] = []
-        self.over = threading.Event()
-        self.gate = estate.upstream.gate()
-
-    async def slow(self, seen: Seen, talk: Talk) -> None:
-        if seen.rpc == "tools/call" and seen.message["params"]["arguments"] == {"text": "slow"}:
-            self.arrived.release()
-            await self.gate.wait()
-        await polite(seen, talk)
-
-    def hold(self, _: int) -> int | None:
-        """Make a call that waits; its status, or `None` where it was cut."""
-        try:
-            return self.estate.gateway.call("echo", {"text": "slow"}, self.token).status
-        except CutError:
-            return None
-
-    def hurry(self) -> None:
-        """Call again and again, and note when each call began."""
-        while not self.over.is_set():
-            begun = time.monotonic()
-            self.begun.append((begun, self.estate.gateway.call("echo", {"text": f"begun {begun}"}, self.token)))
-
-
-def test_nothing_that_begins_after_a_revocation_is_let_in(estate: Estate) -> None:
-    """L03: 100 calls in flight and 10 streams of two eras; one process, so there is no other replica to wait for."""
-    app, gateway = estate.app(), estate.gateway
-    token = app.tokens(estate.browser("alice"))["access_token"]
-    other = estate.app().tokens(estate.browser("bob"))["access_token"]
-    load = Load(estate, token)
-    with ExitStack() as stack, estate.upstream.scripted(load.slow), ThreadPoolExecutor(IN_FLIGHT + 4) as pool:
-        feeds = []
-        for number in range(STREAMS):
-            caller = Caller.arrive(gateway, token, "session" if number % 2 else "stateless")
-            wanted = {"notifications": {"toolsListChanged": True}}
-            opened = caller.listen() if number % 2 else caller.stream("subscriptions/listen", wanted)
-            feeds.append(stack.enter_context(opened))
-        held = [pool.submit(load.hold, number) for number in range(IN_FLIGHT)]
-        for _ in range(IN_FLIGHT):
-            assert load.arrived.acquire(timeout=30)
-        busy = [pool.submit(load.hurry) for _ in range(2)]
-        wait_until(lambda: len(load.begun) > 4, what="calls")
-        gateway.run("revoke", "--client", app.id, "--config", str(gateway.file))
-        answered = time.monotonic()
-        assert all(feed.rest() is not None for feed in feeds)
-        wait_until(lambda: sum(begun > answered for begun, _ in load.begun) > 4, what="calls after the answer")
-        load.over.set()
-        for each in busy:
-            each.result(20)
-        load.gate.open()
-        told = {each.result(30) for each in held}
-        assert gateway.call("echo", {"text": "x"}, other).status == 200
-    late = [reply for begun, reply in load.begun if begun > answered]
-    assert {reply.status for reply in late} == {401}
-    assert {reply.status for _, reply in load.begun} == {200, 401}
-    assert told <= {200, 401, None}
-    # A server may read late what was sent before; what began after the answer never got there.
-    arrived = b"".join(seen.body for seen in estate.upstream.seen)
-    assert [begun for begun, _ in load.begun if begun > answered and f"begun {begun}".encode() in arrived] == []
-    assert any(f"begun {begun}".encode() in arrived for begun, _ in load.begun)
-    assert app.refresh("x").status == 400
+# L05: the clock -------------------------------------------------------------------------------------------------------
 
 
 def test_no_token_is_dated_ahead_however_often_it_is_revoked(estate: Estate) -> None:
