@@ -84,7 +84,10 @@ def test_nothing_that_begins_after_a_revocation_is_let_in(case: dict[str, Any], 
             assert load.arrived.acquire(timeout=30)
         busy = [pool.submit(load.hurry) for _ in range(2)]
         wait_until(lambda: len(load.begun) > 4, what="calls")
-        estate.act("/revoke", kind=case["kind"], value=value)
+        if case.get("by") == "command":
+            gateway.run("revoke", f"--{case['kind']}", value, "--config", str(gateway.file))
+        else:
+            estate.act("/revoke", kind=case["kind"], value=value)
         answered = time.monotonic()
         assert all(feed.rest() is not None for feed in feeds)
         wait_until(lambda: sum(begun > answered for begun, _ in load.begun) > 4, what="calls after the answer")
