@@ -8,7 +8,7 @@ import pytest
 from tests.kit.control import OFFICE, START, URL, ControlSide, office, sent_back
 from tests.kit.issuer import read
 
-from ostiary.oauth.authorize import WORDS
+from ostiary.oauth.pages import WORDS
 from ostiary.registrar import Operator
 from ostiary.store import registry
 

@@ -66,6 +66,8 @@ _GUARD: Final = threading.Lock()
 #: When each was last asked about here, and how that ended.
 _ASKED: Final[dict[tuple[str, str], tuple[int, Outcome]]] = {}
 _MAX_KEPT: Final = 10_000
+#: The refresh token that was used and the one that came for it, where that could not be written.
+_UNKEPT: Final[dict[tuple[str, str], tuple[str, str]]] = {}
 
 
 def tick(control: Control) -> None:
@@ -185,17 +187,20 @@ def _if_held(account: Account | None, now: int) -> Account | None:
 
 
 def _ask(control: Control, section: ProviderSection, account: Account) -> Account | None:
-    token = accounts.refresh_token(control.store, account.id)
-    if token is None:
+    before = _refresh_token(control, account.id)
+    if before is None:
         return None
-    before = token
 
     def keep(following: str) -> None:
+        # The provider takes the one before no more, and the store may not be writable now.
+        _UNKEPT[place] = before, following
         accounts.keep_refresh_token(control.store, account.id, before, following)
+        del _UNKEPT[place]
 
+    place = (str(control.store.path.database), account.id)
     try:
         sub = str(account.claims.get("sub", account.subject))
-        answer = oidc.refresh(control, section, refresh_token=token, sub=sub, keep=keep)
+        answer = oidc.refresh(control, section, refresh_token=before, sub=sub, keep=keep)
         claims = answer.claims if answer.fresh else _confirmed(account.claims, answer.claims)
         said = presets.profile(section, claims, all_tenants=answer.all_tenants)
     except oidc.GrantEndedError:
@@ -220,6 +225,18 @@ def _ask(control: Control, section: ProviderSection, account: Account) -> Accoun
         return None
     enforce_lost_groups(control, kept)
     return kept.account
+
+
+def _refresh_token(control: Control, account_id: str) -> str | None:
+    """Return what the provider takes next; what could not be written when it came is written now."""
+    kept = accounts.refresh_token(control.store, account_id)
+    place = (str(control.store.path.database), account_id)
+    before, following = _UNKEPT.get(place, (None, None))
+    if kept is None or following is None or kept != before:
+        return kept
+    accounts.keep_refresh_token(control.store, account_id, kept, following)
+    _UNKEPT.pop(place, None)
+    return following
 
 
 def _confirmed(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
