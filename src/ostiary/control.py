@@ -36,6 +36,10 @@ class Epoch:
     epoch: int
     reason: str | None = None
 
+    def as_json(self) -> dict[str, str | int]:
+        """Return it as the data plane and records have it."""
+        return {"kind": self.kind, "value": self.value, "epoch": self.epoch}
+
 
 class Control(Protocol):
     """The parts of a gateway that the control side works with. Methods may be called from any thread."""

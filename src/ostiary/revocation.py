@@ -51,7 +51,7 @@ class Hit:
     def as_json(self) -> dict[str, Any]:
         """Return it as commands print it."""
         return {
-            "revoked": [{"kind": each.kind, "value": each.value, "epoch": each.epoch} for each in self.epochs],
+            "revoked": [each.as_json() for each in self.epochs],
             "agents": list(self.agents),
             "families": self.families,
             "known": self.known,

@@ -24,7 +24,7 @@ from ostiary.draft import Draft
 from ostiary.errors import ConfigError, OperationError, OstiaryError
 from ostiary.filestate import Reload, moved, read_files, tls_pair
 from ostiary.identity.remotekeys import urls_of
-from ostiary.registrar import NotRecordedError, Operator, Registrar
+from ostiary.registrar import Operator, Registrar
 from ostiary.registry.effective import troubles
 from ostiary.registry.owners import end_of_other_owners
 from ostiary.secretref import unset_secrets
@@ -35,7 +35,7 @@ from ostiary.watch import take_stamps
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ostiary.config import Config
@@ -259,11 +259,9 @@ class Runtime(Authority):
             (log.error if trouble in self.problems else log.warning)(trouble)
 
     def _end_of_other_owners(self, by: Operator | Person | None) -> None:
-        try:
+        # With the next look at what is in force it is tried again.
+        with _logging("what agents hold from another owner cannot be revoked"):
             end_of_other_owners(self, by)
-        except OstiaryError as error:
-            # With the next look at what is in force it is tried again.
-            log.error("what agents hold from another owner cannot be revoked", error=str(error))  # noqa: TRY400
 
     def _current_secrets(self, file: Config, tls: Pair | None) -> str:
         shown = credentials.header_values(self.store, file.servers)
@@ -287,23 +285,27 @@ class Runtime(Authority):
             if self._to_do_again:
                 self.reload("another try")
             self.note_uses()
-            try:
+            with _logging("what comes with time cannot be brought up to date"):
                 with self.store.changing() as connection:
                     epoch_store.forget_tokens(connection, before=self.now() - LONGEST_S)
                     sweep.forget(connection, now=self.now())
-                self._put_in_force(self.file, self._tls, event="snapshot_applied")
-            except OstiaryError as error:
-                log.error("what comes with time cannot be brought up to date", error=str(error))  # noqa: TRY400
+                self.registry_changed(None)
 
     def end_what_is_over(self) -> None:
         """Put in force that a lease or an agent has ended, if one has since the last look."""
-        if self.until is None or self.now() < self.until:
+        if self.until is not None and self.now() >= self.until:
+            with _logging("an end cannot be put in force"):
+                self.registry_changed(None)
+
+    def look_for_keys(self, issuer: str) -> None:
+        """Ask for the keys of an issuer where they are at a URL: a token named one that is not among them."""
+        section = self.config.issuers.get(issuer)
+        if section is None or section.jwks.url is None:
             return
-        with self._turn:
-            try:
-                self._put_in_force(self.file, self._tls, event="snapshot_applied")
-            except OstiaryError as error:
-                log.error("an end cannot be put in force", error=str(error))  # noqa: TRY400
+        self.remote_keys.miss(section.jwks.url)
+        if self.remote_keys.refresh([section.jwks.url]):
+            with _logging("new keys cannot be put in force"):
+                self.registry_changed(None)
 
     def note_uses(self) -> None:
         """Keep in the store who asked for something, up to now."""
@@ -314,7 +316,7 @@ class Runtime(Authority):
     def push(self, epochs: Sequence[Epoch]) -> None:
         """Hand epochs to the data plane; they are in force when this returns. Before it starts, the store has them."""
         if self._gateway is not None:
-            self._gateway.revoke(_as_json(epochs))
+            self._gateway.revoke(json.dumps([each.as_json() for each in epochs]))
 
     def hear(self) -> None:
         """Tell the data plane what the store knows of revocations. Raises `StoreError`; it then waits for word."""
@@ -325,7 +327,7 @@ class Runtime(Authority):
     def _news(self) -> tuple[str, int]:
         with self.store.reading() as connection:
             news, newest = epoch_store.since(connection, self._heard, newer_than=self.now() - LONGEST_S)
-        return _as_json(news), newest
+        return json.dumps([each.as_json() for each in news]), newest
 
     def snapshot(self) -> _core.Snapshot | None:
         """Return the snapshot in force."""
@@ -360,11 +362,9 @@ class Runtime(Authority):
             self.registrar.lock_down(reason, by)
             self._put_in_force(self.file, self._tls, event=None)
             log.warning("lockdown: every call is refused", by=str(by), reason=reason)
-            try:
+            with _logging("the lockdown is in force, and could not be recorded"):
                 self.registrar.record_lockdown(by)
                 self._record_snapshot("snapshot_applied", self._digest, by)
-            except NotRecordedError as error:
-                log.error("the lockdown is in force, and could not be recorded", error=error.message)  # noqa: TRY400
 
     def lift(self, reason: str | None, by: Operator) -> None:
         """End the lockdown."""
@@ -386,13 +386,15 @@ class Runtime(Authority):
             self.drain(0)
         with self._turn:
             self.note_uses()
-            try:
-                with self._closing:
-                    self.registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})
-            except NotRecordedError as error:
-                log.error("the stop could not be recorded", error=error.message)  # noqa: TRY400
+            with _logging("the stop could not be recorded"), self._closing:
+                self.registrar.record("admin", "gateway_stopped", None, detail={"clean": self._clean})
         log.info("stopped", clean=self._clean)
 
 
-def _as_json(epochs: Sequence[Epoch]) -> str:
-    return json.dumps([{"kind": each.kind, "value": each.value, "epoch": each.epoch} for each in epochs])
+@contextlib.contextmanager
+def _logging(what: str) -> Iterator[None]:
+    """Log an error of ours and go on: what is in force stays, and what was begun is tried again or told."""
+    try:
+        yield
+    except OstiaryError as error:
+        log.error(what, error=str(error))  # noqa: TRY400

@@ -142,12 +142,16 @@ async def _next_cause(watcher: Watcher, reload_now: asyncio.Event) -> str:
 
 
 async def _tell_events(runtime: Runtime) -> None:
-    """Log what the data plane reports."""
+    """Log what the data plane reports, and look for the keys that tokens name and it does not have."""
     while True:
         for text in await asyncio.to_thread(runtime.gateway.events, EVENTS_S):
             with _surviving(runtime, "telling an event"):
                 event: dict[str, Any] = json.loads(text)
-                log.error(event.pop("kind"), **event)
+                kind = event.pop("kind")
+                if kind == "unknown_key":
+                    await asyncio.to_thread(runtime.look_for_keys, event["detail"])
+                else:
+                    log.error(kind, **event)
 
 
 async def _tick(runtime: Runtime) -> None:
