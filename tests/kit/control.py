@@ -8,6 +8,7 @@ with ControlSide(folder, CONFIG) as side:          # CONFIG: the text of an osti
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
@@ -33,6 +34,8 @@ from ostiary.registry.effective import effective
 from ostiary.store import Store, StorePath, accounts, clients
 from ostiary.store import epochs as stored_epochs
 
+from .issuer import read
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from ostiary.store import StoredKey
 
 START: Final = 1_800_000_000
+BOSS: Final = Operator(uid=0, login="boss")
 URL: Final = "http://127.0.0.1:8811"
 #: A PKCE pair (RFC 7636 appendix B).
 VERIFIER: Final = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -308,6 +312,17 @@ def _headers(cookies: Mapping[str, str] | None, headers: Mapping[str, str]) -> d
     if cookies is not None:
         named["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
     return {"X-Ostiary-Client": "192.0.2.7", **named}
+
+
+def basic(name: str, secret: str) -> str:
+    """Return what a confidential client says in `Authorization`."""
+    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def claims_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the claims of the access token in an answer."""
+    found: dict[str, Any] = read(said["access_token"])[1]
+    return found
 
 
 def fields(shown: Response) -> dict[str, str]:

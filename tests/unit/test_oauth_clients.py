@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from tests.kit.control import LOCAL, OFFICE, SITE, START, ControlSide, office
+from tests.kit.control import LOCAL, OFFICE, SITE, START, ControlSide
 
 from ostiary import strictjson
 from ostiary.oauth import redirects
@@ -14,17 +14,7 @@ from ostiary.oauth.limits import network
 from ostiary.oauth.registration import MOST, PER_HOUR
 from ostiary.store import clients as stored
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[ControlSide]:
-    with office(tmp_path) as made:
-        yield made
 
 
 # Redirect addresses ---------------------------------------------------------------------------------------------------

@@ -29,12 +29,6 @@ OTHER = "http://127.0.0.1:7777/elsewhere"
 DAY = 24 * 3600
 
 
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[ControlSide]:
-    with office(tmp_path) as made:
-        yield made
-
-
 class Site:
     """A client's own web site on https loopback, trusted by the gateway."""
 

@@ -12,14 +12,13 @@ import pytest
 from authlib.oauth2 import rfc8414, rfc9207
 from authlib.oauth2.rfc8414 import get_well_known_url
 from authlib.oidc.discovery import OpenIDProviderMetadata
-from tests.kit.control import LOCAL, OFFICE, START, URL, VERIFIER, ControlSide, office
+from tests.kit.control import BOSS, LOCAL, OFFICE, START, URL, VERIFIER, ControlSide, office
 from tests.kit.issuer import Key, compact, new_key, read
 
 from ostiary.control import Epoch
 from ostiary.fields import ALGORITHMS
 from ostiary.oauth.app import THREADS
 from ostiary.oauth.routes import table
-from ostiary.registrar import Operator
 from ostiary.store import clients, registry
 from ostiary.store.clients import StoredClient
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BOSS = Operator(uid=0, login="boss")
 BOT = new_key("EdDSA", "bot-1")
 PLATFORM = new_key("RS256", "platform-1")
 CLUSTER = "https://cluster.example"

@@ -8,38 +8,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from tests.kit.control import LOCAL, OFFICE, SITE, START, URL, ControlSide, fields, office, sent_back
-from tests.kit.issuer import read
+from tests.kit.control import BOSS, LOCAL, OFFICE, SITE, START, URL, ControlSide, claims_of, fields, office, sent_back
 
 from ostiary.control import Epoch
 from ostiary.oauth.offer import CONSENT_S
-from ostiary.registrar import Operator
 from ostiary.store import accounts
 from ostiary.store import clients as stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 #: The provider of these tests is down, and this is what a client is told that has somebody sign in.
 AWAY = "temporarily_unavailable"
-BOSS = Operator(uid=0, login="boss")
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[ControlSide]:
-    with office(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def alice(side: ControlSide) -> dict[str, str]:
-    return side.staff("alice")
-
-
-def claims_of(said: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = read(said["access_token"])[1]
-    return found
 
 
 # Sign-in, consent, code -----------------------------------------------------------------------------------------------

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.kit.control import LOCAL, START, URL, ControlSide, office
+from tests.kit.control import BOSS, LOCAL, START, URL, ControlSide, basic
 from tests.kit.issuer import read
 
 from ostiary import jose
 from ostiary.control import Epoch
-from ostiary.registrar import Operator
 from ostiary.store import Lockdown, accounts, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-BOSS = Operator(uid=0, login="boss")
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[ControlSide]:
-    with office(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def said(side: ControlSide) -> dict[str, Any]:
-    """The answer with the first tokens of client `ide` for alice."""
-    return side.tokens("ide", side.staff("alice"))
-
-
-def basic(name: str, secret: str) -> str:
-    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+    from collections.abc import Callable
 
 
 def test_a_client_revokes_its_refresh_token_and_all_of_its_family(side: ControlSide, said: dict[str, Any]) -> None:

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.kit.control import OFFICE, START, URL, ControlSide, office, sent_back
-from tests.kit.issuer import read
+from tests.kit.control import OFFICE, START, URL, ControlSide, claims_of, office, sent_back
 
 from ostiary.oauth.pages import WORDS
-from ostiary.registrar import Operator
 from ostiary.store import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-BOSS = Operator(uid=0, login="boss")
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[ControlSide]:
-    with office(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def alice(side: ControlSide) -> dict[str, str]:
-    return side.staff("alice")
-
-
-def claims_of(said: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = read(said["access_token"])[1]
-    return found
 
 
 @pytest.mark.parametrize(

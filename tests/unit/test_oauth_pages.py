@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-from tests.kit.control import LOCAL, ControlSide, office
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[ControlSide]:
-    with office(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def alice(side: ControlSide) -> dict[str, str]:
-    return side.staff("alice")
+from tests.kit.control import LOCAL, ControlSide
 
 
 @pytest.mark.parametrize(
