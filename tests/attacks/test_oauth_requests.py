@@ -10,8 +10,9 @@ import pytest
 from tests.kit.estate import CALLBACK, App, Estate
 from tests.kit.wire import Reply, Wire, http
 
+from ostiary.oauth.registration import LIMIT
+
 CASES = json.loads((Path(__file__).parent / "oauth" / "requests.json").read_text())
-FLOOD = 60
 
 
 class Stage:
@@ -36,11 +37,11 @@ class Stage:
 
     @cached_property
     def worn(self) -> str:
-        """The address from which nobody may register any more for an hour."""
+        """The address from which nobody may register any more for ten minutes."""
         address = self.estate.address()
         body = json.dumps({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}).encode()
         fields = [("Content-Type", "application/json")]
-        told = {self.estate.send("POST", "/oauth/register", fields, body, address).status for _ in range(FLOOD)}
+        told = {self.estate.send("POST", "/oauth/register", fields, body, address).status for _ in range(LIMIT)}
         assert told == {201}
         return address
 

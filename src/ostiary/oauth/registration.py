@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ostiary.oauth.web import Asked
 
 UNUSED_S: Final = 24 * 3600
-PER_HOUR: Final = 60
+#: So many from one address within so many seconds.
+LIMIT: Final = 90
+WITHIN_S: Final = 600
 MOST: Final = 1000
 MAX_TEXT: Final = 2000
 PUBLIC: Final = "none"
@@ -42,7 +44,7 @@ class Registration:
     """Registers clients, for one control app."""
 
     def __init__(self) -> None:
-        self._window = Window(limit=PER_HOUR, seconds=3600)
+        self._window = Window(limit=LIMIT, seconds=WITHIN_S)
 
     def register(self, control: Control, asked: Asked) -> Response:
         """Answer a registration request. Raises `OAuthError`."""
