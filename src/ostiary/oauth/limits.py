@@ -121,11 +121,11 @@ class Flights(Generic[Found]):
 
     def _wait(self, there: Future[Found], go: Callable[[], Found], patience_s: float) -> Found:
         if not self._waiting.acquire(blocking=False):
-            raise LimitedError("invalid_client", "too many clients are being looked up; try again", status=503)
+            raise LimitedError("invalid_client", "Too many clients are being looked up. Try again.", status=503)
         try:
             return there.result(timeout=patience_s)
         except TimeoutError:
-            raise LimitedError("invalid_client", "the client is being looked up; try again", status=503) from None
+            raise LimitedError("invalid_client", "The client is being looked up. Try again.", status=503) from None
         except LimitedError:
             return go()  # the limits of who went are not those of who waits
         finally:
