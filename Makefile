@@ -16,6 +16,8 @@ ARGS ?=
 T ?= tests
 SECS ?= 5
 N ?= 10
+# The order of the tests; `make test SEED=last` runs them in that of the last run, and another number in another.
+SEED ?= 2229402747
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(shell command -v npm 2>/dev/null)
@@ -31,7 +33,7 @@ run: wheel
 
 test: $(VENV)/.dev wheel $(if $(NPM),tests/node_modules/.package-lock.json)
 	PROPTEST_RNG_SEED=1 cargo test --workspace --locked
-	$(BIN)/python -m pytest $(T) -n auto --dist worksteal
+	$(BIN)/python -m pytest $(T) -n auto --dist worksteal --randomly-seed=$(SEED)
 
 search: $(VENV)/.dev wheel
 	for _ in $$(seq $(N)); do \
