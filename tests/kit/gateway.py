@@ -345,9 +345,17 @@ class Gateway:
 
         return wait_until(found, deadline_s=DEADLINE_S, what=f"{count} records of {kinds}")
 
-    def refused(self, since: int) -> list[str]:
-        """Wait for a refusal after the first `since` records, and return the reason of each."""
-        return [each["reason"] for each in self.next_record(since, "deny")]
+    def refused(self, since: int, *reasons: str) -> None:
+        """Wait for the record of a refusal after the first `since`, for one of `reasons` where they are given.
+
+        It may be one of its own or, where refusals came thick and fast, one for many.
+        """
+
+        def found() -> bool:
+            new = (each for each in self.records()[since:] if each["kind"] == "deny")
+            return any(not reasons or each["reason"] in reasons for each in new)
+
+        wait_until(found, deadline_s=DEADLINE_S, what=f"a refusal for {reasons or 'any reason'}")
 
     def end_of(self, method: str, since: int) -> str:
         """Wait for the outcome of the one message of `method` that was allowed after the first `since` records."""
